@@ -319,7 +319,7 @@ impl State {
         true
     }
 
-    /// Fills in scope ids that the body does not contain: those of its endpoint, or the account of its site.
+    /// Fills in scope ids that the body lacks, from the record's endpoint or from the account of its site.
     fn fill_scope(&self, kind: Kind, row: &mut Row) {
         if row.account == 0
             && row.site == 0
@@ -342,8 +342,8 @@ fn bytes(record: &Value) -> Box<[u8]> {
     record.to_string().into_bytes().into()
 }
 
-/// Random creation times of historical records, ascending. Some times repeat. In a long history one time has more
-/// records than fit on a page, as after an import.
+/// Returns random creation times of historical records, ascending. Some times repeat. In a long history one time has
+/// more records than fit on a page, as after an import.
 fn creation_times(random: &mut Random, count: usize, from: i64, to: i64) -> Vec<i64> {
     let mut times: Vec<i64> = (0..count).map(|_| random.within(from..to)).collect();
     times.sort_unstable();

@@ -93,7 +93,7 @@ impl State {
         (!token.revoked && now < token.expires).then(|| token.clone())
     }
 
-    /// `None` if the token may read this kind of record.
+    /// Returns the error if the token may not read this kind of record, or if the console lacks the kind.
     pub(super) fn permission_error(&self, kind: Kind, token: &Token) -> Option<Answer> {
         let faults = &self.injector.faults;
         if faults.missing.contains(&kind) {

@@ -166,7 +166,7 @@ impl Faults {
         self
     }
 
-    /// Returns the named set of `emulate --faults`.
+    /// Returns the faults of a preset of `emulate --faults`.
     ///
     /// # Errors
     /// When the name is unknown.
@@ -201,8 +201,8 @@ impl Faults {
             "clock" => none.with(Fault::WrongDate(3600), 0.2),
             "late" => none.with(Fault::LateArrival(Duration::from_secs(240)), 0.2),
             "changes" => none.with(Fault::ChangedWhilePaged, 0.3),
-            // Without refused permissions and wrong clocks, which rightly stop a client for minutes, and without lists
-            // that end too early, which no client can tell where counts say nothing.
+            // Without refused permissions and wrong clocks, which rightly stop a client for minutes. Also without lists
+            // that end too early: a client cannot detect them if counts do not help.
             "all" => [
                 "rate-limit",
                 "server-errors",

@@ -29,7 +29,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns a GET with a token. `target` is path and query below `/web/api/v2.1`, such as `/threats?limit=10`.
+    /// Returns a GET request with a token. `target` is the path and query below `/web/api/v2.1`, such as
+    /// `/threats?limit=10`.
     pub fn get(target: &str, token: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut headers = HeaderMap::new();

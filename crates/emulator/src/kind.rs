@@ -1,4 +1,4 @@
-//! The kinds of records: what the console's API says of each.
+//! The kinds of records, and the rules of the console's API for each.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ macro_rules! kinds {
         impl Kind {
             pub const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant),+];
 
-            /// What the console's API says of it.
+            /// Returns the API's rules for this kind.
             pub(super) const fn description(self) -> &'static $crate::kind::Description {
                 match self {
                     $(Self::$variant => &$description,)+
@@ -32,7 +32,7 @@ macro_rules! kinds {
 
 pub(super) use kinds;
 
-/// What the console's API says of a kind of records.
+/// The API's rules for a kind of records.
 #[derive(Debug)]
 pub struct Description {
     /// The path below `/web/api/v2.1`.
@@ -51,28 +51,29 @@ pub struct Description {
     pub times: &'static [(&'static str, Column)],
     /// Filters by time have the operator `between`.
     pub has_between: bool,
-    /// The other filters, next to those of scopes.
+    /// The other filters, in addition to filters by scope.
     pub filters: &'static [(&'static str, Filter)],
     pub places: Places,
-    /// Number of records in a console's history, of a kind that not every console has. Such a kind is part of what
-    /// happens later as well, if its history has some. None: every console has it.
+    /// Number of records in the history, for a kind that only some consoles have. If the number is above 0, live
+    /// records of this kind follow the history. None: every console has the kind.
     pub licensed: Option<fn(&Setup) -> usize>,
-    /// Makes a record of this time, in its state at a later one. None: one that is similar to another is made.
+    /// Makes a record created at `at`, in its state at `now`. None: the console makes a record similar to an existing
+    /// one.
     pub generate: Option<fn(&mut Generator, at: i64, now: i64) -> NewRecord>,
     /// Changes a record at this time in a random, realistic way. None: records do not change.
     pub change: Option<fn(&mut Generator, &mut Value, at: i64)>,
-    /// Makes a record of this number of bytes. None: there are no large ones.
+    /// Makes a record of at least `bytes` bytes. None: this kind has no large records.
     pub oversized: Option<fn(&mut Generator, at: i64, bytes: usize) -> NewRecord>,
     pub special: Special,
 }
 
-/// The body of a record of this time as a console shows it at a later one.
+/// Returns the body of a record created at `created`, as the console shows it at `now`.
 pub type Shown = fn(body: &[u8], created: i64, now: i64) -> Vec<u8>;
 
-/// What the API does for few kinds.
+/// Rules of the API for only a few kinds.
 #[derive(Debug)]
 pub struct Special {
-    /// `data` of an answer before its records, and after them.
+    /// The text of `data` before and after the records.
     pub around: (&'static str, &'static str),
     /// Records are listed by the licences of their sites, and a request names one scope at most.
     pub by_scope: bool,
@@ -80,9 +81,9 @@ pub struct Special {
     pub of_tenant: bool,
     /// A token of sites cannot list them.
     pub above_sites: bool,
-    /// The body of a record as it is shown at a time. None: as it is stored.
+    /// Changes the body of a record before it is shown. None: the console shows the stored body.
     pub shown: Option<Shown>,
-    /// Makes the record that is similar to another one differ from it. None: by id and time alone.
+    /// Makes a copy of a record differ from the original. None: only the id and the times differ.
     pub renew: Option<fn(&mut Generator, &mut Value)>,
 }
 
@@ -91,15 +92,15 @@ impl Special {
         Self { around: ("[", "]"), by_scope: false, of_tenant: false, above_sites: false, shown: None, renew: None };
 }
 
-/// Where a record has its columns: paths with dots.
+/// The dotted paths of a record's columns.
 #[derive(Debug)]
 pub struct Places {
-    /// A number as text, or a UUID.
+    /// The id is a number as text, or a UUID.
     pub id: &'static str,
     pub created: &'static str,
-    /// None: the console has this time, and does not show it.
+    /// None: the console has this time, but does not show it.
     pub updated: Option<&'static str>,
-    /// Times are in milliseconds, and not in microseconds.
+    /// Times are in milliseconds instead of microseconds.
     pub in_millis: bool,
     /// A record that never changed has no time of its change.
     pub undated: bool,
@@ -126,7 +127,7 @@ impl Places {
     };
 }
 
-/// An id of a record that filters with lists of ids compare.
+/// An id of a record to which filters compare their lists of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdColumn {
     Record,
@@ -245,7 +246,7 @@ fn find<T: Clone>(table: &[(&str, T)], name: &str) -> Option<T> {
     table.iter().find(|(known, _)| *known == name).map(|(_, entry)| entry.clone())
 }
 
-/// Returns the value of `sortBy` joins an object and one of its keys.
+/// Returns the column of a `sortBy` value that joins an object and one of its keys.
 fn sort_of_object(objects: &[&str], name: &str) -> Option<Column> {
     let object = objects.iter().find(|object| name.starts_with(**object))?;
     let key = name.strip_prefix(*object)?;
@@ -265,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    /// What a console answers to, in one file: a parameter that is taken away shows there. `UPDATE_GOLDEN=1` writes it.
+    /// One file lists the parameters that a console accepts, so that a removed one shows. `UPDATE_GOLDEN=1` writes it.
     #[test]
     fn the_console_takes_what_the_file_says() {
         let mut text = String::new();

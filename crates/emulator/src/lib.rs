@@ -1,7 +1,7 @@
 //! An emulated SentinelOne management console, for `emulate`, `demo`, tests, benches and the simulation.
 //!
 //! It is written from the published API documentation and shares no code with the client
-//! (`crates/engine/src/console/`), so that both cannot have the same misunderstanding of the API. It has three layers:
+//! (`crates/engine/src/console/`), so that the two do not misunderstand the API in the same way. It has three layers:
 //!
 //! - [`Console`] answers a [`Request`] with an [`Answer`] at a given time. It has no sockets and no clock, and its seed
 //!   decides everything random. The simulation calls it directly.

@@ -129,7 +129,7 @@ impl State {
         Answer::of(StatusCode::OK, "application/json", body)
     }
 
-    /// How many of a page's records are shown where the list ends with it: often none.
+    /// Returns how many records of a page are shown if the list ends too early with this page: often none.
     pub(super) fn some_of(&mut self, page: usize) -> usize {
         if self.random.chance(0.5) { 0 } else { self.random.below(page as u64) as usize }
     }

@@ -88,7 +88,7 @@ impl LiveGenerator {
         self.random.below(count as u64) as usize
     }
 
-    /// The intervals between events are exponentially distributed.
+    /// Sets the time of the next event. The intervals between events are exponentially distributed.
     fn schedule(&mut self) {
         if self.rate > 0.0 {
             let interval = -(1.0 - self.random.unit()).ln() / self.rate * SECOND as f64;

@@ -33,7 +33,7 @@ impl<'t> Search<'t> {
         (self.visible)(row) && self.query.conditions.match_row(self.kind, row, &self.query.sort)
     }
 
-    /// At most `limit` records after the cursor.
+    /// Returns at most `limit` records after the cursor.
     pub fn page(&self, limit: usize) -> Page<'t> {
         match indexed(&self.query.sort) {
             Some(column) => self.indexed_page(column, limit),
@@ -171,7 +171,7 @@ impl<'t> Search<'t> {
     }
 }
 
-/// Returns the body of the answer. `around` is what `data` has before the records and after them.
+/// Returns the body of the answer. `around` is the text of `data` before and after the records.
 pub(super) fn write(around: (&str, &str), bodies: &[Cow<'_, [u8]>], pagination: &Value, errors_null: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(bodies.iter().map(|record| record.len() + 1).sum::<usize>() + 512);
     body.extend_from_slice(br#"{"data":"#);

@@ -45,6 +45,8 @@ pub(super) struct Conditions {
 }
 
 impl Query {
+    /// Reads the parameters of a list request.
+    ///
     /// # Errors
     /// The console's answer to a query that it does not accept.
     pub fn read(kind: Kind, query: &str, quirks: &Quirks) -> Result<Self, Box<Answer>> {
@@ -104,7 +106,7 @@ impl Query {
         format!("{}.{}", kind.table(), self.sort_name)
     }
 
-    /// `None` if the cursor cannot be decoded, or belongs to another table or sort order.
+    /// Reads a cursor. Returns `None` if it cannot be decoded, or belongs to another table or sort order.
     fn read_cursor(&self, kind: Kind, text: &str) -> Option<Cursor> {
         let cursor = Cursor::decode(text)?;
         let matches = cursor.id_column == format!("{}.id", kind.table())
@@ -215,7 +217,8 @@ fn text_matches(filter: Filter, values: &[String], contents: &Value) -> bool {
     }
 }
 
-/// Scope filters do not exclude what belongs to the tenant.
+/// Returns whether records of this kind pass all filters by this column. A scope filter does not exclude records of the
+/// tenant.
 fn has_all_scopes(kind: Kind, column: IdColumn) -> bool {
     kind.description().special.of_tenant && matches!(column, IdColumn::Account | IdColumn::Site | IdColumn::Group)
 }

@@ -54,7 +54,7 @@ pub struct Quirks {
     pub unknown_parameters: UnknownParameters,
     /// Time filters are rounded down to 10 ms: `__gt` returns the boundary again, and `__lte` misses the last records.
     pub times_rounded_to_10_ms: bool,
-    /// Whether `countOnly` tells the number of records.
+    /// How the console answers `countOnly`.
     pub counts: Counts,
     /// The maximum of `totalItems`.
     pub max_total: Option<u64>,
@@ -64,7 +64,7 @@ pub struct Quirks {
     pub unknown_token_is_400: bool,
     /// The list of a page without records is null.
     pub empty_is_null: bool,
-    /// Requests for records by their ids get one of them alone.
+    /// Requests for records by their ids return only one of them.
     pub one_by_ids: bool,
     /// Every successful answer has `errors: null`. False leaves the key out.
     pub errors_null: bool,

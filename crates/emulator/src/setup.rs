@@ -55,7 +55,7 @@ impl Setup {
         }
     }
 
-    /// Kinds that not every console has, and the number of each in the history.
+    /// Returns the kinds that only some consoles have, with the number of their records in the history.
     pub(super) fn licensed(&self) -> impl Iterator<Item = (Kind, usize)> {
         let count = |kind: Kind| kind.description().licensed.map(|count| (kind, count(self)));
         Kind::ALL.into_iter().filter_map(count)

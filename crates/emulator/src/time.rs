@@ -6,19 +6,19 @@ pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 pub const DAY: i64 = 24 * HOUR;
 
-/// Returns the system clock in microseconds since 1970.
+/// Returns the time of the system clock in microseconds since 1970.
 pub fn system_clock() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// `2018-02-27T04:49:26.257525Z`. A whole second has no fraction, which strict parsers do not accept.
+/// Prints a time as `2018-02-27T04:49:26.257525Z`. A whole second has no fraction, which strict parsers do not accept.
 pub fn print(micros: i64) -> String {
     let Ok(moment) = jiff::Timestamp::from_microsecond(micros) else { return micros.to_string() };
     if micros % SECOND == 0 { format!("{moment:.0}") } else { format!("{moment:.6}") }
 }
 
-/// `2025-03-16T21:05:52.096Z`, rounded down.
+/// Prints a time as `2025-03-16T21:05:52.096Z`, rounded down.
 pub fn print_millis(micros: i64) -> String {
     let millis = micros.div_euclid(1_000);
     jiff::Timestamp::from_millisecond(millis).map_or_else(|_| micros.to_string(), |moment| format!("{moment:.3}"))
@@ -37,7 +37,7 @@ pub fn parse_parameter(text: &str) -> Option<i64> {
     parse(text)
 }
 
-/// Returns the form of the `Date` header, in whole seconds.
+/// Prints a time in the form of the `Date` header, in whole seconds.
 pub fn print_http(micros: i64) -> String {
     let seconds = u64::try_from(micros.div_euclid(SECOND)).unwrap_or(0);
     httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))

@@ -15,7 +15,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Returns the value in `GET /user`.
+    /// Returns the level of the scope, as in `GET /user`.
     pub(super) const fn level(&self) -> &'static str {
         match self {
             Self::Global => "tenant",

@@ -1,5 +1,5 @@
-//! Bounds of a record. Each index has a limit of its own, and one record must not reach it. The bounds are far above
-//! what consoles send. A part that exceeds a bound is not in its place but in a text, with its path.
+//! Bounds of a record. Each index has its own limits, and no single record may reach them. The bounds are far above
+//! what consoles send. A part that exceeds a bound is moved from its place into a text, with its path.
 
 use s1_forwarder_record::{MAX_DEPTH, read_object, string_end, value_end};
 
@@ -8,18 +8,18 @@ use super::misfits::Misfits;
 use super::secret_keys::is_secret;
 use super::secrets;
 
-/// Most members of an object, and most values of a list.
+/// Maximum number of members of an object, and of values of a list.
 pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// A record within the bounds.
 #[derive(Debug)]
 pub(super) struct Bounded {
     pub record: String,
-    /// A JSON object of what is left, under its names; elements of lists are not numbered.
+    /// A JSON object of the removed parts, under their names; elements of lists are not numbered.
     pub overflow: String,
 }
 
-/// `None` if no object and no list of the record has too many values.
+/// Returns the record within the bounds; `None` if no object and no list has too many values.
 #[inline]
 pub(super) fn bounded(record: &str) -> Option<Bounded> {
     // `MAX_MEMBERS` values have commas between them.
@@ -32,8 +32,8 @@ fn bounded_long(record: &str) -> Option<Bounded> {
     if commas < MAX_MEMBERS { None } else { truncated(record) }
 }
 
-/// Cuts the parts with too many values or levels out of a record. `None` if there is no such part, or if the record is
-/// not JSON.
+/// Moves the parts with too many values or levels out of a record. Returns `None` if there is no such part, or if the
+/// record is not JSON.
 pub(super) fn truncated(record: &str) -> Option<Bounded> {
     let bounded = |quotes: bool| {
         let mut cutter = Cutter {
@@ -46,7 +46,7 @@ pub(super) fn truncated(record: &str) -> Option<Bounded> {
         cutter.record()?;
         Some(Bounded { record: cutter.out, overflow: cutter.overflow.take()? })
     };
-    // The part that was cut out may have too many levels itself.
+    // A removed part may itself have too many levels.
     let is_json = |bounded: &Bounded| read_object(&bounded.overflow).is_ok();
     let first = bounded(false)?;
     if is_json(&first) { Some(first) } else { bounded(true).filter(is_json) }
@@ -57,7 +57,7 @@ struct Cutter<'t> {
     at: usize,
     out: String,
     overflow: Misfits,
-    /// Objects and lists are left over as texts.
+    /// Removed objects and lists are written as texts.
     quotes: bool,
 }
 
@@ -70,8 +70,8 @@ impl<'t> Cutter<'t> {
         if self.peek().is_none() { Some(()) } else { None }
     }
 
-    /// Copies an object. `key` is that of the object or of the list that it is in, and `depth` the levels around it
-    /// without the record.
+    /// Copies an object. `key` is the key of the object, or of the list around it. `depth` is the number of levels
+    /// around the object, without the record.
     fn object(&mut self, key: Option<&str>, depth: u32) -> Option<()> {
         let before = self.overflow.len();
         self.copy(1)?;
@@ -134,7 +134,7 @@ impl<'t> Cutter<'t> {
         self.copy(1)
     }
 
-    /// Leaves a list's values from here on over, as one list, and stops before its bracket.
+    /// Moves the remaining values of a list into the overflow, as one list, and stops before the list's bracket.
     fn rest_of_list(&mut self, key: &str) -> Option<()> {
         let start = self.at;
         loop {
@@ -163,7 +163,7 @@ impl<'t> Cutter<'t> {
         }
     }
 
-    /// Returns the value that is next, as JSON for the overflow.
+    /// Skips the next value, and returns it as JSON for the overflow.
     fn left_over(&mut self) -> Option<String> {
         let is_deep = self.next_is_container();
         let value = self.skip()?;
@@ -181,7 +181,7 @@ impl<'t> Cutter<'t> {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Returns whether the value that is next is an object or a list that no reader accepts at this depth.
+    /// Returns whether the next value is an object or a list that no reader accepts at this depth.
     fn is_deep(&mut self, depth: u32) -> bool {
         depth >= MAX_DEPTH && self.next_is_container()
     }
@@ -190,7 +190,7 @@ impl<'t> Cutter<'t> {
         matches!(self.peek(), Some(b'{' | b'['))
     }
 
-    /// Skips the name that is next, with its colon.
+    /// Skips the next name and its colon, and returns the name.
     fn name(&mut self) -> Option<&'t str> {
         if self.peek()? != b'"' {
             return None;

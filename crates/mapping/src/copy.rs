@@ -14,7 +14,7 @@ pub(super) enum KeyCase {
 }
 
 /// Appends the valid JSON `text` without values that are empty, at any depth. Returns false, and appends nothing, if
-/// nothing remains. `keys` looks at the keys that are written; `place` is that of the value.
+/// nothing remains. `keys` sees the keys that are written; `place` is the place of the value.
 pub(super) fn value(
     out: &mut Vec<u8>,
     names: &mut DistinctNames,
@@ -26,7 +26,7 @@ pub(super) fn value(
     Copier { bytes: text.as_bytes(), text, at: 0, out, names, key_case, keys }.value(place)
 }
 
-/// Appends `"name":` for a key (escaped). The name differs from all `names` and from those that `is_used` reports.
+/// Appends `"name":` for a key (escaped). The name differs from all `names` and from the names that `is_used` reports.
 pub(super) fn name(
     out: &mut Vec<u8>,
     key: &str,
@@ -146,7 +146,8 @@ impl Copier<'_, '_> {
         wrote
     }
 
-    /// Copies a value as [`Self::member`] does, if it has another shape than its place. The caller removes it.
+    /// Copies a value that does not have the shape of its place to the misfits. The caller removes the copy from the
+    /// output.
     #[cold]
     fn misfit(&mut self, name: Name, place: Place) -> bool {
         let begin = self.out.len();
@@ -207,8 +208,8 @@ impl Copier<'_, '_> {
     }
 }
 
-/// Appends `agentIpV4` as `agent_ip_v4` and `URLPath` as `url_path`. A dot would make a path of a name, so `_` replaces
-/// it.
+/// Appends `agentIpV4` as `agent_ip_v4` and `URLPath` as `url_path`. `_` replaces a dot, which would make the name a
+/// path.
 pub(super) fn snake_case_into(out: &mut Vec<u8>, key: &[u8]) {
     for (at, &byte) in key.iter().enumerate() {
         if byte.is_ascii_uppercase() {

@@ -1,4 +1,4 @@
-//! Checks that a mapping loses no value: counts where each leaf of a record is in its event.
+//! Checks that a mapping loses no value: finds and counts each leaf of a record in its event.
 //!
 //! This is for reports and tests only: it parses records and events into trees.
 
@@ -16,7 +16,7 @@ use super::keys::OVERFLOW;
 use super::ocsf;
 use super::secret_keys::is_secret;
 
-/// Counts of the leaves (scalars) of records, by where they are in the events.
+/// Counts of the leaves (scalars) of records, by their place in the events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// All leaves except `null` and "".
@@ -137,7 +137,7 @@ fn word(text: &str) -> String {
     text.chars().filter(|c| !matches!(c, ' ' | '_' | '-' | '.')).flat_map(char::to_lowercase).collect()
 }
 
-/// Visits name and domain of each user.
+/// Visits the name and the domain of each user.
 fn each_account(value: &Value, visit: &mut impl FnMut(&str, &str)) {
     match value {
         Value::Object(entries) => {
@@ -152,7 +152,8 @@ fn each_account(value: &Value, visit: &mut impl FnMut(&str, &str)) {
     }
 }
 
-/// Findings have `Not Defined` for missing values, and repeat name and version of an application in one text.
+/// Returns whether a leaf of a finding may be missing from the event. Findings have `Not Defined` for missing values,
+/// and repeat the name and the version of an application in one text.
 fn is_redundant(finding: &Value, path: &[String], text: &str) -> bool {
     let part = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
     match path {
@@ -161,7 +162,8 @@ fn is_redundant(finding: &Value, path: &[String], text: &str) -> bool {
     }
 }
 
-/// Returns the path of a leaf in the vendor namespace, unless a name on it was changed to be unique.
+/// Returns the path of a leaf in the vendor namespace. The path is wrong if the writer changed a name to make it
+/// unique.
 fn vendor_path(schema: Schema, stream: Stream, path: &[String]) -> String {
     if schema == Schema::Ocsf {
         return path.join("\n");

@@ -1,9 +1,9 @@
-//! Leaves of records that no mapping knows: the sign that a console has changed. A leaf is a scalar that is not empty.
-//! Known are the fields of the record types and what `data/known-fields.txt` lists.
+//! Finds leaves of records that no mapping knows: the sign that a console has changed. A leaf is a scalar that is not
+//! empty. The fields of the record types and of `data/known-fields.txt` are known.
 //!
-//! [`unknown_leaves`] walks a record and names the leaves. That is too dear for each record of a lane, so the writers
-//! look at the keys that they copy anyway (`keys.rs`). They count the leaves below strange keys, and a record is walked
-//! if the lane has not come across one of these before.
+//! [`unknown_leaves`] walks a record and names the leaves. That is too slow for each record of a lane, so the writers
+//! check the keys that they copy anyway (`keys.rs`). They count the leaves below unknown keys. A record is walked only
+//! if one of its unknown keys is new to the lane.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,12 +27,12 @@ use super::used::Used;
 /// `STREAM PATH` in each line.
 const KNOWN_FIELDS: &str = include_str!("data/known-fields.txt");
 
-/// A path has no more keys. What is below counts, without a name of its own.
+/// Maximum number of keys in a path. Leaves further below count, under the truncated path.
 const MAX_KEYS: usize = 8;
 
 /// Calls `visit` with the path of each leaf that no mapping knows, such as `threatInfo.newField`. A list adds nothing
-/// to a path. A path is made for logs: it has no value of the record, and `*` stands for a key that is not the name of
-/// a field, such as an id or an address. A record that is not JSON is repaired first; one that cannot be has no leaves.
+/// to a path. A path is safe for logs: it has no value of the record. `*` stands for a key that is not the name of a
+/// field, such as an id or an address. A record that is not JSON is repaired first; if that fails, it has no leaves.
 pub fn unknown_leaves(stream: Stream, record: &[u8], visit: &mut dyn FnMut(&str)) {
     let text = match check(record) {
         Ok(text) if read_object(text).is_ok() => Cow::Borrowed(text),
@@ -59,12 +59,12 @@ impl Fields {
         self.0.get(key).or_else(|| self.0.get("*"))
     }
 
-    /// Whatever is below is known.
+    /// Returns whether everything below is known.
     fn is_open(&self) -> bool {
         self.0.contains_key("**")
     }
 
-    /// Returns an object with all of them.
+    /// Returns an object with all fields.
     fn to_json(&self) -> serde_json::Value {
         if self.0.is_empty() {
             return 1.into();
@@ -73,7 +73,7 @@ impl Fields {
     }
 }
 
-/// Returns the fields that the record types of a stream do not have, and all of an activity's `data`.
+/// Returns the known fields that the record types of a stream do not have, and all fields of an activity's `data`.
 fn known(stream: Stream) -> &'static Fields {
     static KNOWN: LazyLock<BTreeMap<&str, Fields>> = LazyLock::new(|| {
         let mut known: BTreeMap<&str, Fields> =
@@ -92,9 +92,9 @@ fn known(stream: Stream) -> &'static Fields {
     KNOWN.get(stream.name()).unwrap_or(&NONE)
 }
 
-/// Returns all known fields of a stream's records, by their names in the vendor namespace of ECS: objects down to
-/// values, which are 1. `*` is any name, `**` whatever is below. A record has none of them that is in a field of the
-/// schema.
+/// Returns all known fields of a stream's records, by their names in the vendor namespace of ECS. They are nested
+/// objects with 1 for each value. `*` is any name, `**` everything below. In an event, the vendor namespace lacks the
+/// values that are in a field of the schema.
 pub fn vendor_fields(stream: Stream) -> serde_json::Map<String, serde_json::Value> {
     let text = text_of_known(stream);
     let mut names = Names::default();
@@ -111,7 +111,7 @@ pub fn vendor_fields(stream: Stream) -> serde_json::Map<String, serde_json::Valu
 struct Names(serde_json::Map<String, serde_json::Value>);
 
 impl Names {
-    /// A field or a block that the text has not.
+    /// Adds a field or a block that the text does not have.
     fn describe(&mut self, path: &[Member], is_block: bool) {
         let Some((last, way)) = path.split_last() else { return };
         if path.iter().any(|(_, key)| is_secret(key)) {
@@ -163,15 +163,15 @@ impl<'a> Visitor<'a> for Names {
     }
 }
 
-/// Returns a record with the fields that its type does not have.
+/// Returns a record with the known fields that its type does not have.
 fn text_of_known(stream: Stream) -> String {
     let known = known(stream);
     if known.0.is_empty() { "{}".to_owned() } else { known.to_json().to_string() }
 }
 
-/// Walks a record, and calls `visit` with the path of each leaf that is not known.
+/// Walks a record, and calls `visit` with the path of each unknown leaf.
 struct Walk<'v> {
-    /// The fields at the path; `None` below a strange key.
+    /// The fields at the path; `None` below an unknown key.
     known: Option<&'static Fields>,
     path: Vec<Box<str>>,
     levels: u32,
@@ -229,7 +229,7 @@ impl<'a> Visitor<'a> for Walk<'_> {
     }
 
     fn other(&mut self, owner: &impl Block<'a>, key: &str, value: Value<'a>) {
-        // A key that is there twice is known.
+        // A key that occurs twice is known.
         if !is_secret(key) && !owner.has_key(key, |_| true) {
             let in_place_of_block = keys_of(owner).find(key).is_some();
             self.enter(key, |walk| {
@@ -246,7 +246,7 @@ fn keys_of<'a, B: Block<'a>>(_: &B) -> &'static KeyTable {
     B::keys()
 }
 
-/// Returns the places of the known keys of a stream, in events whose vendor namespace has keys in this case.
+/// Returns the places of a stream's known keys, in events whose vendor namespace has keys in this case.
 pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
     static ALL: LazyLock<BTreeMap<(&str, bool), Places>> = LazyLock::new(|| {
         let cases = [KeyCase::Snake, KeyCase::AsReceived];
@@ -257,14 +257,14 @@ pub(crate) fn places(stream: Stream, key_case: KeyCase) -> &'static Places {
     ALL.get(&(stream.name(), key_case == KeyCase::Snake)).unwrap_or(&NONE)
 }
 
-/// Returns the place that another key has if it gets the name of this block.
+/// Returns the place of another key that is written under the name of this block.
 fn place_by_name(path: &[Member]) -> Place {
     let Some(((name, _), way)) = path.split_last() else { return Place::TOP };
     let outer = way.iter().fold(Place::TOP, |place, (_, key)| place.below(fnv1a(key.as_bytes())));
     outer.below(fnv1a(name.as_bytes()))
 }
 
-/// Returns the places that the writers come across in a record with all known fields.
+/// Returns the places that the writers see in a record with all known fields.
 fn learn(stream: Stream, key_case: KeyCase) -> Places {
     let text = text_of_known(stream);
     let mut keys = learn_what(Keys::learning(), |json| {

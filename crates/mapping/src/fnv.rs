@@ -1,6 +1,6 @@
-//! A cheap hash of texts and names. Sets of texts and the places of objects use it.
+//! A cheap hash of texts and names, for sets of texts and places of objects.
 
-/// 64-bit FNV-1a: a cheap hash to compare texts before their bytes are compared.
+/// Returns the 64-bit FNV-1a hash: cheap to compare before the bytes of the texts are compared.
 pub(super) fn fnv1a(text: &[u8]) -> u64 {
     text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -13,7 +13,7 @@ use super::names::DistinctNames;
 pub(super) struct Json<'o> {
     out: &'o mut Vec<u8>,
     names: &'o mut DistinctNames,
-    /// Looks at the keys of the record that are copied.
+    /// Sees the copied keys of the record.
     pub keys: Keys,
 }
 
@@ -31,7 +31,7 @@ impl<'o> Json<'o> {
         Self { out, names, keys: Keys::default() }
     }
 
-    /// Returns all that was written so far.
+    /// Returns the bytes that were written so far.
     pub fn written(&self) -> &[u8] {
         self.out
     }
@@ -95,7 +95,7 @@ impl<'o> Json<'o> {
         if self.is_empty(open) { self.out.truncate(open.start) } else { self.out.push(close) }
     }
 
-    /// Leaves out an object or a list with all that is in it.
+    /// Removes an open object or list and its contents.
     pub fn discard(&mut self, open: OpenContainer) {
         self.out.truncate(open.start);
     }
@@ -162,7 +162,7 @@ impl<'o> Json<'o> {
         }
     }
 
-    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    /// Writes a sentence of the present parts. Each part except the first follows its separator.
     pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
         let mut first = true;
         for (separator, part) in parts {
@@ -237,8 +237,8 @@ impl<'o> Json<'o> {
         self.copy_value(written, value, key_case, place, shape);
     }
 
-    /// Copies a value as [`Json::value`] does, with a name made from a key of the record. `names` are those that were
-    /// made for this object so far; `is_used` reports its other names. `outer` is the place of the object in the
+    /// Copies a value as [`Json::value`] does, with a name made from a key of the record. `names` are the names that
+    /// were made for this object so far; `is_used` reports its other names. `outer` is the place of the object in the
     /// record.
     pub fn keyed_value(
         &mut self,
@@ -264,7 +264,7 @@ impl<'o> Json<'o> {
         }
     }
 
-    /// Copies a value whose name is written. `place` is that of the keys in it.
+    /// Copies a value after its name. `place` is the place of the keys in the value.
     fn copy_value(
         &mut self,
         written: Written,
@@ -313,7 +313,7 @@ impl<'o> Json<'o> {
     }
 }
 
-/// The place in the output at which the name of a value begins, with the characters before it.
+/// Where the name of a value begins in the output.
 #[derive(Debug, Clone, Copy)]
 struct Written {
     /// Index of the comma or the quote before the name.
@@ -327,7 +327,7 @@ enum Copied {
     /// The value is empty.
     Nothing,
     InPlace,
-    /// The value is one of the misfits.
+    /// The value was copied to the misfits.
     Apart,
 }
 
@@ -337,7 +337,7 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     if string_stop(text, 0) == text.len() {
         out.extend_from_slice(text);
-    // The whole text is looked through, in vectors.
+    // Checks the whole text without an early exit, so that the compiler uses vectors.
     } else if text.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
         escape_into(out, text);
     } else {
@@ -393,7 +393,7 @@ pub(super) fn quote_json_into(out: &mut Vec<u8>, json: &[u8], has_spaces: bool) 
     json.chunks(64 * BLOCKS).for_each(|part| quote_part_into(out, part));
 }
 
-/// [`quote_json_into`] of at most [`BLOCKS`] blocks.
+/// Appends at most [`BLOCKS`] blocks as [`quote_json_into`] does.
 fn quote_part_into(out: &mut Vec<u8>, json: &[u8]) {
     let (blocks, rest) = json.as_chunks::<64>();
     let mut last = [b' '; 64];
@@ -431,7 +431,7 @@ const BLOCKS: usize = 64;
 /// Most runs between two quotes are shorter.
 const RUN: usize = 16;
 
-/// Copies the first `length` bytes. As many as [`RUN`] may be overwritten.
+/// Copies the first `length` bytes. Up to [`RUN`] bytes may be overwritten.
 #[inline]
 fn copy_run(target: &mut [u8], source: &[u8], length: usize) {
     match (target.first_chunk_mut::<RUN>(), source.first_chunk::<RUN>()) {

@@ -1,4 +1,4 @@
-//! Looks at the keys of a record that the writers copy into an event: whether each is known at its place.
+//! Checks whether the keys that the writers copy from a record into an event are known at their places.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::fnv::fnv1a;
 use super::misfits::Misfits;
 use super::secret_keys::is_secret;
 
-/// The field for what exceeds the bounds of a record: a text, which is JSON.
+/// The field for the parts that exceed the bounds of a record: a text of JSON.
 pub const OVERFLOW: &str = "overflow";
 
 /// Identifies a key of a record by the keys around it.
@@ -27,7 +27,7 @@ impl Place {
         Self(u64::from(value.slot()).wrapping_mul(MIX))
     }
 
-    /// `fingerprint` is that of the key.
+    /// Returns the place of a key inside this place. `fingerprint` is the fingerprint of the key.
     #[inline]
     pub fn below(self, fingerprint: u64) -> Self {
         Self((self.0 ^ fingerprint).wrapping_mul(MIX) | 1)
@@ -37,14 +37,14 @@ impl Place {
 /// Spreads bits (the golden ratio).
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The place is that of a known key.
+/// The place belongs to a known key.
 const KNOWN: u64 = 1;
-/// The place is that of an object: keys are known below it.
+/// The place belongs to an object: keys are known below it.
 const OBJECT: u64 = 2;
 const FLAGS: u64 = KNOWN | OBJECT;
 
-/// The places of all known keys that the writers of one schema may come across: a hash table whose empty slots are 0.
-/// The flags are in the lowest bits of a slot, the place is in the others.
+/// The places of all known keys that the writers of one schema may see: a hash table whose empty slots are 0. The
+/// lowest bits of a slot are the flags, the other bits are the place.
 #[derive(Debug)]
 pub(crate) struct Places {
     slots: Box<[u64]>,
@@ -70,7 +70,7 @@ impl Places {
         ((place.0 & !FLAGS).wrapping_mul(MIX) >> self.shift) as usize
     }
 
-    /// 0 if nothing is known of the place.
+    /// Returns the flags of a place; 0 if the place is unknown.
     #[inline]
     fn flags(&self, place: Place) -> u64 {
         let mut at = self.first(place);
@@ -106,22 +106,22 @@ impl Shape {
     }
 }
 
-/// Objects and lists inside a field that are looked into; what is deeper is one leaf, since each level is scanned
-/// again. Records of the console have eight.
+/// Number of levels that are read inside a field. A deeper object or list counts as one leaf, because each level is
+/// scanned again. Records of the console have eight levels.
 pub(crate) const MAX_LEVELS: u32 = 16;
 
-/// Longest key that a path names.
+/// Longest key that a path names, in bytes.
 const MAX_KEY: usize = 48;
 
-/// Strange leaves that a lane remembers. A record with others is walked, but none once this number is reached.
+/// Number of unknown leaves that a lane remembers. A record with new ones is walked, until this number is reached.
 const MAX_SEEN: usize = 1_000;
 
-/// The strange leaves that a lane has come across.
+/// The unknown leaves that a lane has seen, by a hash of their paths.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen(HashSet<u64>);
 
 impl Seen {
-    /// Returns whether one of them is new.
+    /// Adds leaves. Returns whether one of them is new.
     pub fn add(&mut self, leaves: &[u64]) -> bool {
         let mut is_new = false;
         for leaf in leaves {
@@ -131,19 +131,19 @@ impl Seen {
     }
 }
 
-/// Looks at the keys that a writer copies.
+/// Checks the keys that a writer copies.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     known: Option<&'static Places>,
-    /// While the places of known keys are being collected.
+    /// Set while the places of known keys are being collected.
     learned: Option<HashMap<Place, u64>>,
-    /// Whether each place has values of one shape.
+    /// Whether values must have the shape of their place.
     is_strict: bool,
-    /// Values that have another shape than their place.
+    /// Values that do not have the shape of their place.
     pub misfits: Misfits,
     /// The part of the record beyond its bounds; `None` if there is none.
     pub overflow: Option<Box<str>>,
-    /// A hash of the path of each leaf that was written below a strange key.
+    /// A hash of the path of each leaf that was written below an unknown key.
     strange: Vec<u64>,
     has_secret: bool,
     /// A time without a zone was written.
@@ -155,7 +155,7 @@ impl Keys {
         Self { known: Some(known), overflow: overflow.map(Box::from), ..Self::default() }
     }
 
-    /// Collects the places of the keys that are written.
+    /// Returns keys that collect the places of the written keys.
     pub fn learning() -> Self {
         Self { learned: Some(HashMap::new()), ..Self::default() }
     }
@@ -168,19 +168,19 @@ impl Keys {
         self.learned.is_some()
     }
 
-    /// An object has this place, while places are collected.
+    /// Notes that an object has this place, if places are being collected.
     pub fn learn_object(&mut self, place: Place) {
         if let Some(learned) = &mut self.learned {
             *learned.entry(place).or_default() |= OBJECT;
         }
     }
 
-    /// Leaves values of another shape than that of their place to [`Self::misfits`] from now on.
+    /// From now on, moves values that do not have the shape of their place to [`Self::misfits`].
     pub fn be_strict(&mut self) {
         self.is_strict = true;
     }
 
-    /// Copies a misfit with `copy`: as it is, whatever is in it.
+    /// Copies a misfit with `copy`, without checking shapes inside it.
     pub fn misfit<T>(&mut self, copy: impl FnOnce(&mut Self) -> T) -> T {
         self.is_strict = false;
         let copied = copy(self);
@@ -197,7 +197,7 @@ impl Keys {
         }
     }
 
-    /// Returns the leaves that were written below keys that may be unknown, by a hash of their paths.
+    /// Returns a hash of the path of each leaf that was written below an unknown key.
     pub fn strange(&self) -> &[u64] {
         &self.strange
     }
@@ -210,13 +210,13 @@ impl Keys {
         is_secret
     }
 
-    /// Returns whether one of the keys was that of a secret.
+    /// Returns whether one of the keys was the key of a secret.
     pub fn has_secret(&self) -> bool {
         self.has_secret
     }
 
     /// Returns the place of a key inside `outer`, by its fingerprint, and the shape of its values. The place is `None`
-    /// if the key is strange.
+    /// if the key is unknown.
     #[inline]
     pub fn place(&mut self, outer: Place, fingerprint: u64) -> (Option<Place>, Shape) {
         if outer == Place::ANY {
@@ -228,7 +228,8 @@ impl Keys {
         if flags & KNOWN != 0 { (Some(place), shape) } else { self.other_place(outer, place, shape) }
     }
 
-    /// `shape` is that of the other values under the name, if there are any.
+    /// Returns what [`Self::place`] returns, for a key that is not known by its name. `shape` is the shape of other
+    /// values under this name, if there are any.
     #[cold]
     fn other_place(&mut self, outer: Place, place: Place, shape: Shape) -> (Option<Place>, Shape) {
         if let Some(learned) = &mut self.learned {
@@ -247,7 +248,8 @@ impl Keys {
         }
     }
 
-    /// A value of an object at `outer` was written whose key has this place.
+    /// Notes that a value of an object at `outer` was written. `place` is the place of its key; `None` if the key is
+    /// unknown.
     #[inline]
     pub fn note(&mut self, place: Option<Place>, outer: Place, key: &str, value: Value<'_>) {
         if place.is_none() {
@@ -283,7 +285,7 @@ impl Shape {
     }
 }
 
-/// Returns whether an object is anywhere in the list at the beginning of `text`.
+/// Returns whether the list at the beginning of `text` has an object at any depth.
 fn has_object(text: &[u8]) -> bool {
     let mut depth = 0;
     let mut at = 0;
@@ -318,8 +320,8 @@ fn add_leaves(leaves: &mut Vec<u64>, place: Place, value: Value<'_>, level: u32)
     }
 }
 
-/// Returns the key, or `*` if nobody seems to have named a field so, and it may be a person, a host, a customer or a
-/// random text: it has blanks or hyphens, no lower case, many digits, or its case changes often.
+/// Returns the key, or `*` if it does not look like the name of a field. It may then be a person, a host, a customer or
+/// a random text. Such a key is long, or has blanks, hyphens, no lower case, many digits, or many changes of case.
 pub(crate) fn name_of(key: &str) -> &str {
     let digits = key.bytes().filter(u8::is_ascii_digit).count();
     let max_digits = if key.len() > 20 { 1 } else { 4 };

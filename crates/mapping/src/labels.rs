@@ -1,4 +1,4 @@
-//! Labels whose values come from the record: the account, the site or the group that it belongs to.
+//! Labels whose values come from the record: the account, the site or the group that the record belongs to.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -16,17 +16,17 @@ pub type Labels = BTreeMap<String, String>;
 
 /// The value of a label for a record that does not name the field.
 pub const UNKNOWN: &str = "unknown";
-/// The value of labels from the console when a lane has too many different ones.
+/// The value of labels from the console if a lane has too many different labels.
 pub const OTHER: &str = "other";
-/// Most different sets of labels of a lane, until the process ends. Each may be a topic or an index: a console must
-/// not make any number of them.
+/// Maximum number of different sets of labels of a lane, until the process ends. Each set may be a topic or an index,
+/// and a console must not create an unlimited number of these.
 const MAX_SETS: usize = 1_000;
-/// Bytes of the sets that a lane keeps. A file may have any number of labels.
+/// Maximum bytes of the sets that a lane keeps. A pipeline file may have any number of labels.
 const MAX_BYTES: usize = 1 << 20;
-/// A set gives way to another one if the lane has labelled this number of records without it. Otherwise sets that do
-/// not fit at once would be made again for each record.
+/// A set may be replaced if the lane has labelled this number of records without using it. If sets were replaced
+/// sooner, sets that do not fit together would be made again for each record.
 const IDLE_RECORDS: u64 = 10_000;
-/// When there was no space for a set, none is made for this number of records.
+/// If there was no space for a set, no set is made for this number of records.
 const FULL_RECORDS: u64 = 1_000;
 /// Longest value of a field, in bytes.
 const MAX_VALUE: usize = 64;
@@ -47,7 +47,8 @@ pub struct Labeler {
 /// The sets that a lane has made.
 #[derive(Debug, Default)]
 struct Sets {
-    /// By what was filled in. All that were ever made: each may be a topic. `None` if it has given way to another one.
+    /// All sets that were ever made, since each may be a topic. The key is the texts that were filled in. `None` if the
+    /// set was replaced.
     known: HashMap<Box<str>, Option<Set>>,
     others: Option<Arc<Labels>>,
     bytes: usize,
@@ -60,7 +61,8 @@ struct Sets {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
     pub labels: Arc<Labels>,
-    /// The lane has as many different labels as it may. These labels have [`OTHER`] in place of the console's texts.
+    /// The lane has reached its maximum of different labels. These labels have [`OTHER`] in place of the console's
+    /// texts.
     pub is_other: bool,
 }
 
@@ -68,7 +70,7 @@ pub struct Labelled {
 struct Set {
     labels: Arc<Labels>,
     bytes: usize,
-    /// The number of the last record with it.
+    /// The number of the last record with this set.
     used: u64,
 }
 
@@ -82,7 +84,7 @@ enum Part {
     Field(Level, OwnerField),
 }
 
-/// Names of the labels that have fields of the console in them.
+/// Returns the names of the labels that contain fields of the console.
 pub fn from_console(labels: &Labels) -> impl Iterator<Item = &String> {
     labels
         .iter()
@@ -90,8 +92,10 @@ pub fn from_console(labels: &Labels) -> impl Iterator<Item = &String> {
         .map(|(name, _)| name)
 }
 
+/// Checks the value of a label.
+///
 /// # Errors
-/// Why a label cannot have this value.
+/// Fails with the reason why a label cannot have this value.
 pub fn check(value: &str) -> Result<(), String> {
     Template::parse(value).map(|_| ())
 }
@@ -118,7 +122,7 @@ impl Part {
 }
 
 impl Template {
-    /// `None` for a value without fields.
+    /// Parses a label's value. Returns `None` for a value without fields.
     fn parse(text: &str) -> Result<Option<Self>, String> {
         let parts = text_parts(text).map(|part| match part.map_err(|error| error.to_string())? {
             TextPart::Plain(text) => Ok(Part::Text(text.to_owned())),
@@ -129,7 +133,7 @@ impl Template {
         Ok(has_fields.then_some(Self(parts)))
     }
 
-    /// `value` has the texts of the fields.
+    /// Returns the label. `value` returns the text of a field.
     fn fill<'a>(&'a self, value: impl Fn(Level, OwnerField) -> &'a str) -> String {
         let parts = self.0.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
@@ -139,7 +143,7 @@ impl Template {
         if label.len() <= MAX_LABEL {
             return label;
         }
-        // Different labels stay different.
+        // The hash keeps different labels different.
         let hash = format!("{:08x}", fnv1a(label.as_bytes()) as u32);
         let kept = label.floor_char_boundary(MAX_LABEL - hash.len());
         label[..kept].to_owned() + &hash
@@ -147,7 +151,7 @@ impl Template {
 }
 
 impl Labeler {
-    /// `None` if no label has a field of the console.
+    /// Returns a labeler; `None` if no label has a field of the console.
     pub fn new(labels: &Labels, stream: Stream) -> Option<Self> {
         let mut fixed = Labels::new();
         let mut templates = Vec::new();
@@ -168,7 +172,7 @@ impl Labeler {
     }
 
     /// Returns the labels of a record. `scope` is the scope of the record's request, for a record that does not name
-    /// its owner itself.
+    /// its owner.
     pub fn label(&self, record: &[u8], scope: Option<&Scope>) -> Labelled {
         let text = String::from_utf8_lossy(record);
         let owner = Owned { stream: self.stream, record: Value::new(text.trim()), scope };
@@ -191,7 +195,7 @@ impl Labeler {
         Labelled { labels, is_other: true }
     }
 
-    /// Returns the labels with these texts in the places of [`Self::fields`].
+    /// Returns the labels with these texts in place of [`Self::fields`].
     fn with<'a>(&'a self, value: impl Fn(usize) -> &'a str) -> Labels {
         let value = |level, field| {
             let index = self.fields.iter().position(|known| *known == (level, field));
@@ -204,20 +208,20 @@ impl Labeler {
 }
 
 impl Sets {
-    /// Returns the labels that are kept under a key.
+    /// Returns the labels under a key, and notes that they were used.
     fn kept(&mut self, key: &str) -> Option<Arc<Labels>> {
         let set = self.known.get_mut(key)?.as_mut()?;
         set.used = self.records;
         Some(set.labels.clone())
     }
 
-    /// Keeps a set if there is space, or if sets that were not used for long give way to it.
+    /// Keeps a set if there is space, or if idle sets can be replaced. Returns whether the set is kept.
     fn keep(&mut self, key: Box<str>, labels: &Arc<Labels>) -> bool {
         let bytes = bytes_of(labels);
         if self.bytes + bytes > MAX_BYTES {
             self.free(bytes);
         }
-        // A set that is larger than the limit is kept if it is alone.
+        // A set larger than the limit is kept if it is the only one.
         if self.bytes + bytes > MAX_BYTES && self.bytes > 0 {
             self.full_until = self.records + FULL_RECORDS;
             return false;
@@ -227,7 +231,7 @@ impl Sets {
         true
     }
 
-    /// Frees space for this number of bytes: the least recently used set first.
+    /// Removes idle sets until this number of bytes fits. The least recently used set is the first.
     fn free(&mut self, bytes: usize) {
         let is_idle = |set: &Set| self.records - set.used > IDLE_RECORDS;
         let sets = self.known.values_mut().filter(|set| set.as_ref().is_some_and(is_idle));
@@ -242,7 +246,7 @@ impl Sets {
     }
 }
 
-/// About what labels take in memory.
+/// Estimates the bytes of labels in memory.
 fn bytes_of(labels: &Labels) -> usize {
     const ENTRY: usize = 2 * size_of::<String>() + 32;
     labels.iter().map(|(name, value)| name.len() + value.len() + ENTRY).sum::<usize>() + 2 * MAX_VALUE
@@ -256,7 +260,7 @@ struct Owned<'a> {
 }
 
 impl<'a> Owned<'a> {
-    /// Returns the value in one line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not name it.
+    /// Returns a field's value in one line of at most [`MAX_VALUE`] bytes; [`UNKNOWN`] if the record does not name it.
     fn text(&self, level: Level, field: OwnerField) -> Cow<'a, str> {
         let text = self.find(level, field).unwrap_or_default();
         let mut text = text.trim().replace(char::is_control, " ");

@@ -1,8 +1,8 @@
 //! Maps records to events: to ECS or OCSF with labels, or to the record's own bytes. Events are written into the output
 //! buffer in one pass. Nothing here does input or output.
 //!
-//! A record becomes parts (`parts`), which `streams` selects from it, and each schema has a file for each stream that
-//! writes these. `common` has what is decided for all schemas.
+//! `streams` selects the parts (`parts`) of a record. Each schema has a file for each stream, which writes these parts.
+//! `common` has the decisions that all schemas share.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -70,8 +70,8 @@ pub const fn schema_name(schema: Schema, ocsf_version: OcsfVersion) -> &'static 
     }
 }
 
-/// Returns the tables of the console's words, for the manual of a schema: a field, and each word with what it means
-/// there.
+/// Returns the tables of the console's words, for the manual of a schema. Each table has a field, and the words with
+/// their meanings in this field.
 #[doc(hidden)]
 pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let tables = match schema {
@@ -86,7 +86,7 @@ pub fn word_tables(schema: Schema) -> Vec<(&'static str, Vec<(&'static str, Stri
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MappingSettings {
     pub schema: Schema,
-    /// Labels of every event. `{account.name}` and the like are replaced by what the record names.
+    /// Labels of every event. `{account.name}` and similar fields are replaced by the record's values.
     pub labels: Labels,
     /// Events contain the record.
     pub keep_original: bool,
@@ -104,7 +104,7 @@ pub struct Mapper {
     redacts_secrets: bool,
     /// Raw events have to be JSON values.
     embeds_raw: bool,
-    /// Somebody reads raw events, so they are repaired.
+    /// Transforms read raw events, so they are repaired.
     reads_raw: bool,
     labeler: Option<Arc<Labeler>>,
     /// The labels of the last event, if events differ in them.
@@ -121,7 +121,7 @@ enum AnyMapper {
 }
 
 impl AnyMapper {
-    /// `None` if events are the records themselves.
+    /// Returns the mapper of the schema; `None` if events are the records themselves.
     fn mapper(&mut self) -> Option<&mut dyn SchemaMapper> {
         match self {
             Self::Ecs(ecs) => Some(&mut **ecs),
@@ -153,7 +153,7 @@ impl Mapper {
         }
     }
 
-    /// Takes the labels from `labeler`, which the mappers of a lane share.
+    /// Uses `labeler`, which the mappers of a lane share.
     pub fn with_labeler(self, labeler: Option<Arc<Labeler>>) -> Self {
         Self { labeler, ..self }
     }
@@ -163,8 +163,8 @@ impl Mapper {
         self.labelled.as_ref().map(|labelled| &labelled.labels)
     }
 
-    /// Returns whether the labels of the last event say `other` in place of the console's texts, since the lane has too
-    /// many different labels.
+    /// Returns whether the labels of the last event have `other` in place of the console's texts, because the lane has
+    /// too many different labels.
     pub fn has_other_labels(&self) -> bool {
         self.labelled.as_ref().is_some_and(|labelled| labelled.is_other)
     }
@@ -181,19 +181,20 @@ impl Mapper {
         self.labelled = Some(labelled);
     }
 
-    /// Returns the bytes of a truncated record, without secrets. Nobody knows which value is at a path of it.
+    /// Returns the bytes of a truncated record, without secrets. A truncated record cannot be mapped: the values at its
+    /// paths are uncertain.
     pub fn truncated<'a>(&mut self, record: &'a [u8]) -> Cow<'a, [u8]> {
         self.label(record);
         without_secrets(self.redacts_secrets, record)
     }
 
-    /// With `embeds_raw`, each raw event is a JSON value: its sink writes it into JSON of its own, where bytes that are
-    /// not JSON would break the whole batch.
+    /// With `embeds_raw`, each raw event is a JSON value. The sink embeds it in other JSON, where bytes that are not
+    /// JSON would break the whole batch.
     pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
         Self { embeds_raw, ..self }
     }
 
-    /// With `reads_raw`, raw events are repaired as mapped ones are, because something has to read them.
+    /// With `reads_raw`, raw events are repaired as mapped events are, because transforms have to read them.
     pub fn with_raw_read(self, reads_raw: bool) -> Self {
         Self { reads_raw, ..self }
     }
@@ -206,8 +207,8 @@ impl Mapper {
         self.scope = scope;
     }
 
-    /// Appends exactly one event to `out`, without a line break in or after it. A record that is not
-    /// JSON is repaired first, as [`repair`] says, but raw bytes only if something has to read them.
+    /// Appends exactly one event to `out`, without a line break in or after it. A record that is not JSON is first
+    /// repaired by [`repair`]; a raw record only if a transform reads it or the sink embeds it.
     ///
     /// # Errors
     /// When the record cannot be mapped. The appended event is then an error event that contains the record.
@@ -215,8 +216,8 @@ impl Mapper {
         self.map_record(record, None, None, out)
     }
 
-    /// Maps a record as [`Self::map`] does, with its identity if it is known already, and with `enrichment`, a JSON
-    /// object that was fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
+    /// Maps a record as [`Self::map`] does, with its identity if the caller knows it. `enrichment` is a JSON object
+    /// that the lane fetched for the record. With schema `raw` it becomes the record's last key, `_enrichment`.
     ///
     /// # Errors
     /// As [`Self::map`].
@@ -269,8 +270,8 @@ impl Mapper {
         Err(MapError(reason))
     }
 
-    /// Appends the record itself. If something has to read it, such as JSON of its sink, it is repaired first. What
-    /// cannot be repaired becomes a JSON string in such a sink.
+    /// Appends the record itself. It is repaired first if a transform reads it or the sink embeds it. For a sink that
+    /// embeds it, a record that cannot be repaired becomes a JSON string.
     fn map_raw(&self, record: &[u8], enrichment: Option<&[u8]>, out: &mut Vec<u8>) -> Result<Mapped, MapError> {
         let is_read = self.embeds_raw || self.reads_raw;
         let checked =
@@ -319,7 +320,7 @@ fn unreadable(error: JsonError) -> String {
     format!("the record cannot be read: {error}")
 }
 
-/// Returns the record without secrets of the console, if `redacts` says so.
+/// Returns the record, without secrets of the console if `redacts` is set.
 fn without_secrets(redacts: bool, record: &[u8]) -> Cow<'_, [u8]> {
     if redacts { secrets::redact(record) } else { Cow::Borrowed(record) }
 }

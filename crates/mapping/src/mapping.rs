@@ -37,13 +37,13 @@ pub struct Mapped {
     pub unknown_activity: bool,
     /// The record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
-    /// The record exceeds a bound: a text of the event has what is beyond it.
+    /// The record exceeds a bound. A text of the event has the parts beyond the bound.
     pub overflowed: bool,
-    /// Leaves of the record that no mapping knows.
+    /// Number of leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
-    /// The mapper has not come across one of them before: [`unknown_leaves`](crate::unknown_leaves) names them.
+    /// One of the unknown leaves is new to the mapper: [`unknown_leaves`](crate::unknown_leaves) names them.
     pub drifted: bool,
-    /// A time of the record says no zone, and was taken as one in UTC.
+    /// A time of the record has no zone, and was read as UTC.
     pub without_zone: bool,
 }
 
@@ -51,12 +51,13 @@ pub struct Mapped {
 #[derive(Debug)]
 pub(super) struct Written {
     pub mapped: Mapped,
-    /// The record has a key of a secret, so that a copy of the record must not be in the event.
+    /// The record has the key of a secret, so the event must not contain a copy of the record.
     pub has_secret: bool,
 }
 
 impl Written {
-    /// `keys` looked at the keys of the record, `seen` are the leaves that the mapper has come across.
+    /// Returns the result. `keys` has checked the keys of the record; `seen` are the unknown leaves that the mapper has
+    /// seen.
     pub fn of(unknown_activity: bool, keys: &Keys, seen: &mut Seen) -> Self {
         let strange = keys.strange();
         let mapped = Mapped {
@@ -92,8 +93,8 @@ pub(super) trait SchemaMapper {
     /// Sets the scope of the records that follow, for streams whose records do not contain it.
     fn set_scope(&mut self, scope: Option<Arc<Scope>>);
 
-    /// Appends the event of one record. `received` are its bytes before they were repaired, `enrichment` is a JSON
-    /// object that was fetched for it.
+    /// Appends the event of one record. `received` is the record as received, before any repair. `enrichment` is a JSON
+    /// object that the lane fetched for the record.
     fn map(
         &mut self,
         record: &Record<'_, '_>,
@@ -106,8 +107,8 @@ pub(super) trait SchemaMapper {
     /// Appends the event that follows the last record of a snapshot.
     fn map_snapshot(&mut self, snapshot: CompleteSnapshot, identity: Identity, out: &mut Vec<u8>);
 
-    /// Appends the event of a record that cannot be mapped: the mandatory fields, its identity, what is known of the
-    /// record, the record and the reason.
+    /// Appends the event of a record that cannot be mapped. It has the mandatory fields, the identity, the known facts
+    /// of the record, the record and the reason.
     fn map_error(&mut self, record: &[u8], known: &UnreadFacts, identity: Identity, reason: &str, out: &mut Vec<u8>);
 }
 

@@ -1,10 +1,10 @@
-//! Values that do not have the shape of their place: an object where a scalar belongs, or the other way round. An index
-//! knows one of the two under each name, so such a value would decide what becomes of all later events.
+//! Values that do not have the shape of their place: an object in place of a scalar, or the reverse. An index accepts
+//! only one of the two under each name, so a misfit that came first would make it refuse later events.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-/// The misfits of one event, and of the object that is being written: with the name that each is at or below.
+/// The misfits of one event, and of the object that is being written. Each has the name that it is at or below.
 #[derive(Debug, Default)]
 pub(crate) struct Misfits(Vec<(RawName, Node)>);
 
@@ -21,7 +21,7 @@ impl Misfits {
         self.0.push((name.to_vec(), Node { values: vec![value.to_vec()], below: BTreeMap::new() }));
     }
 
-    /// Puts the misfits after the first `before` into an object of this name.
+    /// Moves the misfits after the first `before` into an object of this name.
     #[inline]
     pub fn enclose(&mut self, before: usize, name: &[u8]) {
         if self.0.len() > before {
@@ -36,7 +36,7 @@ impl Misfits {
         self.0.push((name.to_vec(), outer));
     }
 
-    /// Returns a JSON object with all of them under their names, and none is left. `None` if there is none.
+    /// Removes all misfits and returns them as a JSON object, under their names. `None` if there are none.
     pub fn take(&mut self) -> Option<String> {
         if self.0.is_empty() {
             return None;
@@ -49,7 +49,7 @@ impl Misfits {
     }
 }
 
-/// The misfits under a name, and those below it.
+/// The misfits at a name, and the misfits below it.
 #[derive(Debug, Default)]
 struct Node {
     values: Vec<Vec<u8>>,
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// Elements of a list have one path: their values become a list again.
+    /// Writes the misfits. Elements of a list have the same path, so their values become a list again.
     fn write(&self, out: &mut Vec<u8>) {
         let parts = self.values.len() + usize::from(!self.below.is_empty());
         if parts > 1 {

@@ -1,12 +1,12 @@
-//! The names of an object that is being written. Two keys of the console may give one name, and a repeated name in an
-//! object would lose one of the values, so the second one gets a number.
+//! The names of an object that is being written. Two keys of the console may become the same name. A repeated name in
+//! an object would lose one of the values, so the second name gets a number.
 
 use std::collections::HashMap;
 use std::io::Write as _;
 
 use super::fnv::fnv1a;
 
-/// Most names of an object that are compared one by one. Nearly all objects have fewer.
+/// Maximum number of names of an object that are compared one by one. Nearly all objects have fewer.
 const MAX_SEARCHED: usize = 16;
 
 /// A name in the output.
@@ -18,7 +18,7 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Fingerprint of the bytes of the name.
+    /// Returns the fingerprint of the bytes of the name.
     pub fn fingerprint(self) -> u64 {
         self.fingerprint
     }
@@ -29,8 +29,8 @@ impl Name {
     }
 }
 
-/// The names of an object that were written so far. Those of the objects around it are below them on one stack, so that
-/// most objects need no memory of their own.
+/// The names of an object that were written so far. The names of the objects around it are below them on one stack, so
+/// that most objects need no allocation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DistinctNames {
     stack: Vec<Name>,
@@ -39,7 +39,7 @@ pub(super) struct DistinctNames {
     many: Option<Box<Many>>,
 }
 
-/// The names of a large object. Boxed where it is used: few objects have such a map, and each moves it.
+/// The names of a large object. Boxed where it is used: few objects have such a map, but each object moves the field.
 type Many = HashMap<Box<[u8]>, Known>;
 
 /// The state of a name.
@@ -72,14 +72,14 @@ impl DistinctNames {
         self.many = outer.many;
     }
 
-    /// Makes the end of the output, from `from` on, a name that the object does not have and that `is_used` does not
-    /// report: with `_2`, `_3` and so on, if it has to. The object has it when it is [added](Self::add).
+    /// Makes the end of the output, from `from` on, a unique name: neither the object nor `is_used` has it. A name that
+    /// is taken gets `_2`, `_3` and so on. The object has the name once it is [added](Self::add).
     #[inline]
     pub fn distinguish(&mut self, out: &mut Vec<u8>, from: usize, is_used: impl Fn(&str) -> bool) -> Name {
         self.free(out, from, &is_used).unwrap_or_else(|| self.number(out, from, is_used))
     }
 
-    /// Returns the end of the output, if no other value has this name.
+    /// Returns the name at the end of the output, if no other value has it.
     #[inline]
     fn free(&self, out: &[u8], from: usize, is_used: &impl Fn(&str) -> bool) -> Option<Name> {
         let name = &out[from..];
@@ -88,7 +88,7 @@ impl DistinctNames {
         is_free.then_some(Name { fingerprint, from, to: out.len() })
     }
 
-    /// Appends a number to a name that is not free. The search continues where the last one for this name ended: a
+    /// Appends a number to a name that is not free. The search continues where the last search for this name ended: a
     /// record may have any number of equal keys.
     #[cold]
     fn number(&mut self, out: &mut Vec<u8>, from: usize, is_used: impl Fn(&str) -> bool) -> Name {
@@ -111,7 +111,7 @@ impl DistinctNames {
         name
     }
 
-    /// The object has this name from now on.
+    /// Notes that the object has this name.
     #[inline]
     pub fn add(&mut self, out: &[u8], name: Name) {
         self.stack.push(name);
@@ -139,7 +139,7 @@ impl DistinctNames {
                 let is_same = |other: &Name| other.fingerprint == fingerprint && &out[other.range()] == name;
                 self.stack[self.first..].iter().any(is_same)
             }
-            // The fingerprints of any number of names can be made equal.
+            // An attacker can give any number of names the same fingerprint.
             Some(many) => many.get(name).is_some_and(|known| known.is_taken),
         }
     }
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the name that [`DistinctNames`] gives, the slow way.
+    /// Returns the name that [`DistinctNames`] gives, by a slow search.
     fn numbered(wanted: &str, taken: &[String], is_used: impl Fn(&str) -> bool) -> String {
         let is_free = |name: &String| !taken.contains(name) && !is_used(name);
         let numbered = (2..).map(|number| format!("{wanted}_{number}"));
@@ -159,8 +159,7 @@ mod tests {
     }
 
     proptest! {
-        /// Keys that are equal, that meet numbered ones, and that another name of the object is equal to. Some are not
-        /// written in the end.
+        /// Keys that equal each other, numbered names, or other names of the object. Some are not written in the end.
         #[test]
         fn each_name_is_the_first_that_is_free(keys in prop::collection::vec(("[ab](_[23]){0,2}", 0..6_u8), 0..80)) {
             let is_used = |name: &str| matches!(name, "a" | "b_3" | "a_2_2");

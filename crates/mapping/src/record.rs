@@ -26,7 +26,7 @@ pub struct Record<'r, 'a> {
 /// Declares the types of records, each with its stream. An activity has its `data` in addition.
 macro_rules! fields {
     ($($record:ident of $stream:ident,)+) => {
-        /// The fields of a record, by its stream. Lent: they are several KB, and are not moved.
+        /// The fields of a record, by its stream. Borrowed: they are several KB, and are not moved.
         #[derive(Clone, Copy)]
         pub enum Fields<'r, 'a> {
             Activity(&'r Activity<'a>, &'r ActivityData<'a>),
@@ -44,7 +44,7 @@ macro_rules! fields {
                 }
             }
 
-            /// See [`Block::describe`].
+            /// Calls `visit` as [`Block::describe`] does.
             pub fn describe(&self, visit: &mut dyn FnMut(&[Member], bool)) {
                 fn of<'a, B: Block<'a>>(_: &B, visit: &mut dyn FnMut(&[Member], bool)) {
                     B::describe(&mut Vec::new(), visit);
@@ -56,7 +56,7 @@ macro_rules! fields {
             }
         }
 
-        /// Reads a record, and maps it while its fields stand.
+        /// Reads a record, and calls `map` with its fields, which live only that long.
         ///
         /// # Errors
         /// When the text is not one JSON object.
@@ -97,7 +97,7 @@ fn read_activity<'a, T>(
     }
 }
 
-/// Without an object there is nothing in it.
+/// Reads `data` of an activity, which is empty unless it is an object.
 fn data_of<'a, B: Block<'a> + ReadBlock<'a>>(activity: &Activity<'a>) -> B {
     match activity.data.kind() {
         Kind::Object => read_inside::<Activity<'a>, B>(activity.data.raw()).unwrap_or_default(),
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Keys on the way to each field of a stream's records. `data` of an activity is one of them.
+    /// Returns the keys on the path to each field of a stream's records. `data` of an activity is one of them.
     fn fields(stream: Stream) -> Vec<Vec<&'static str>> {
         let mut found = Vec::new();
         let mut add = |path: &[Member], is_block: bool| {
@@ -133,7 +133,7 @@ mod tests {
         found
     }
 
-    /// The manuals and the records with any choice of keys are made from the probes.
+    /// The manuals, and test records with any choice of keys, are made from the probes.
     #[test]
     fn the_probes_have_every_key_of_the_records() {
         let probes: Value = serde_json::from_str(include_str!("../tests/data/probes.json")).unwrap();

@@ -1,4 +1,4 @@
-//! Secrets of the console in records: they let their holder enrol an agent, or remove it from a host.
+//! Redacts secrets of the console in records. Their holder can enrol an agent, or remove it from a host.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -9,22 +9,22 @@ use s1_forwarder_record::Stream;
 use super::mapping::{Mapped, Written};
 use super::secret_keys::is_secret;
 
-/// Replaces a value that nobody may see.
+/// Replaces the value of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Ends of the keys of secrets in lower case: rare enough to be searched for first.
+/// Ends of the keys of secrets, in lower case. They are rare, so the search begins with them.
 static ENDS: LazyLock<[Finder<'static>; 4]> =
     LazyLock::new(|| ["censekey", "cencekey", "istrationtoken", "ssphrase"].map(Finder::new));
 
-/// A quote in a text of the record, as JSON in a text has it.
+/// A quote of JSON in a text of the record.
 static INNER_QUOTE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\\""));
 
-/// How the escape of an ASCII character begins.
+/// The beginning of the escape of an ASCII character.
 static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r"\u00"));
 
-/// Calls `map`, which writes an event, so that no secret is in it. With `guards` the event has the record. Mapping
-/// looks at each key without a field anyway, so that records without secrets cost nothing, but not at keys of JSON in
-/// a text: `redacts` says whether these matter.
+/// Calls `map`, which writes an event, and keeps secrets out of the event. With `guards`, the event has the record.
+/// Mapping checks each key without a field anyway, so records without secrets cost nothing. It does not check keys of
+/// JSON in a text: with `redacts`, these are searched here.
 pub(super) fn guarded(
     guards: bool,
     redacts: bool,
@@ -43,7 +43,7 @@ pub(super) fn guarded(
     }
     out.truncate(start);
     let again = map(&redact(record), out)?.mapped;
-    // The first time, the mapper came across leaves that it knows now.
+    // Leaves that were new to the mapper in the first pass are not new in the second.
     Ok(Mapped { drifted: mapped.drifted, ..again })
 }
 
@@ -58,8 +58,8 @@ fn has_secret_in_text(record: &[u8]) -> bool {
     ENDS.iter().any(|end| end.find_iter(&text).any(|at| is_quoted(at + end.needle().len())))
 }
 
-/// Returns the record with `[redacted]` in the place of secrets, also in JSON that is the text of a value. Valid JSON
-/// stays valid; other bytes are searched too.
+/// Returns the record with `[redacted]` in place of secrets, also in JSON that is the text of a value. Valid JSON stays
+/// valid; other bytes are searched too.
 pub(super) fn redact(record: &[u8]) -> Cow<'_, [u8]> {
     let spelling = Spelling::of(record);
     let text = &*spelling.text;
@@ -99,7 +99,7 @@ impl<'r> Spelling<'r> {
         }
         let mut text = Vec::with_capacity(record.len());
         let mut places = Vec::with_capacity(record.len());
-        // At the end of the text.
+        // Number of backslashes at the end of `text`.
         let mut backslashes = 0_usize;
         let mut at = 0;
         while let Some(&byte) = record.get(at) {
@@ -111,8 +111,8 @@ impl<'r> Spelling<'r> {
                 at += 1;
                 continue;
             };
-            // At the first, second, third and fourth level of texts in texts, a backslash is written as 1, 2, 4 or 8 of
-            // them. The others are before the escape.
+            // At the levels 1 to 4 of texts in texts, a backslash is written as 1, 2, 4 or 8 backslashes. Any others
+            // precede the escape.
             let own = 1 << backslashes.trailing_zeros();
             text.truncate(text.len() - own);
             let place = places.get(text.len()).copied().unwrap_or(at);
@@ -134,18 +134,18 @@ impl<'r> Spelling<'r> {
         Self { record, text, places }
     }
 
-    /// Returns the place in the record of a place in the text, or the end of the record.
+    /// Returns the index in the record of an index in the text. The end of the text is the end of the record.
     fn place(&self, at: usize) -> usize {
         if self.places.is_empty() { at } else { self.places.get(at).copied().unwrap_or(self.record.len()) }
     }
 }
 
-/// Returns whether an ASCII character may have an escape with digits.
+/// Returns whether the bytes may contain an ASCII character as an escape with digits.
 fn has_ascii_escape(bytes: &[u8]) -> bool {
     ESCAPE.find_iter(bytes).any(|at| matches!(bytes.get(at + ESCAPE.needle().len()), Some(b'0'..=b'7')))
 }
 
-/// Returns the ASCII character that `u0073` at the beginning stands for after a backslash.
+/// Returns the ASCII character of an escape. The bytes begin after the backslash, for example with `u0073`.
 fn escaped_ascii(bytes: &[u8]) -> Option<u8> {
     let [b'u', b'0', b'0', high, low, ..] = bytes else { return None };
     let code = char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?;
@@ -160,12 +160,12 @@ struct Secret<'r> {
     quote: &'r [u8],
 }
 
-/// Returns the value, if the text that ends there is the key of a secret, and the value does not begin before `copied`.
-/// `null` and `""` stay.
+/// Returns the value of a secret, if the text that ends at `end` is its key, and the value does not begin before
+/// `copied`. `null` and `""` stay.
 fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_>> {
     let after = record.get(end..)?;
     let backslashes = after.iter().take_while(|byte| **byte == b'\\').count();
-    // In a text, each backslash and each quote has another backslash: 0, 1, 3, 7 before the quote.
+    // In a text, each backslash and each quote gets another backslash, so 0, 1, 3 or 7 backslashes precede the quote.
     if after.get(backslashes) != Some(&b'"') || !(backslashes + 1).is_power_of_two() {
         return None;
     }
@@ -180,7 +180,7 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
         return None;
     }
     let from = colon + 1 + skip_blanks(&record[colon + 1..], backslashes);
-    // Secrets may be in each other at any depth.
+    // Secrets may contain each other at any depth.
     if from < copied {
         return None;
     }
@@ -189,7 +189,7 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
     if value.starts_with(b"null") || is_text && value[quote.len()..].starts_with(quote) {
         return None;
     }
-    // A value without an end was cut off.
+    // A value without an end was truncated.
     let to = match (backslashes, is_text) {
         (0, _) => s1_forwarder_record::value_end(record, from),
         (_, true) => text_end(record, from + quote.len(), backslashes),
@@ -200,9 +200,8 @@ fn value_of_secret(record: &[u8], end: usize, copied: usize) -> Option<Secret<'_
     (from < to).then_some(Secret { from, to, quote })
 }
 
-/// Returns the end of a text whose quotes have `backslashes` backslashes. A quote with more of them is within the text,
-/// unless what comes before it is a whole number of backslashes. A text that was cut off ends with the text that it is
-/// in.
+/// Returns the end of a text whose quotes have `backslashes` backslashes. A quote with more backslashes is within the
+/// text, unless the additional ones are complete escaped backslashes. A truncated text ends with the text around it.
 fn text_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize> {
     let mut quotes = memchr::memchr_iter(b'"', &record[from..]).map(|at| from + at);
     quotes.find_map(|quote| {
@@ -236,13 +235,13 @@ fn container_end(record: &[u8], from: usize, backslashes: usize) -> Option<usize
     }
 }
 
-/// Returns whether a quote after `backslashes` backslashes ends a text whose quotes have `own`.
+/// Returns whether a quote after `backslashes` backslashes ends a text whose quotes have `own` backslashes.
 fn ends_text(backslashes: usize, own: usize) -> bool {
     backslashes % (2 * (own + 1)) == own
 }
 
-/// Returns the end of a text that is around one whose quotes have `backslashes`, if a quote after `found` of them ends
-/// it.
+/// Returns the end of a text around an inner text whose quotes have `backslashes` backslashes, if the quote after
+/// `found` backslashes ends it.
 fn outer_end(quote: usize, found: usize, backslashes: usize) -> Option<usize> {
     let mut own = backslashes;
     while own > 0 {
@@ -258,7 +257,7 @@ fn backslashes_before(record: &[u8], at: usize) -> usize {
     record[..at].iter().rev().take_while(|byte| **byte == b'\\').count()
 }
 
-/// Returns the length of white space, in a text also of its escapes.
+/// Returns the length of the white space. In a text, its escapes count too.
 fn skip_blanks(bytes: &[u8], backslashes: usize) -> usize {
     let mut at = 0;
     loop {
@@ -284,7 +283,7 @@ mod tests {
     }
 
     proptest! {
-        /// JSON in a text may be broken, or cut off at any place.
+        /// JSON in a text may be broken, or truncated at any place.
         #[test]
         fn whatever_a_text_holds_the_rest_of_the_record_stays(
             parts in prop::collection::vec(
@@ -314,7 +313,7 @@ mod tests {
         }
     }
 
-    /// JSON in a text, and what other serializers make of it.
+    /// JSON in a text, and its spellings by other serializers.
     #[test]
     fn escapes_and_upper_case_hide_no_secret() {
         for secret in [
@@ -333,12 +332,12 @@ mod tests {
                 }
             }
         }
-        // The backslashes of a path are no escapes.
+        // The backslashes of a path are not escapes.
         let path = json!({ "path": r"C:\u0041\x", "t": json!({ "passphrase": "x" }).to_string() });
         assert_eq!(redacted(&path).unwrap()["path"], path["path"]);
     }
 
-    /// A record may have as many as fit in it.
+    /// A record may have as many backslashes as fit in it.
     #[test]
     fn backslashes_cost_a_step_each() {
         let record = r"\u005c".repeat(1_000_000);

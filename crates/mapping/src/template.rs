@@ -1,6 +1,6 @@
 //! Texts with placeholders, such as `s1-{stream}`.
 
-/// A part of such a text.
+/// A part of a text with placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextPart<'a> {
     Plain(&'a str),
@@ -8,7 +8,7 @@ pub enum TextPart<'a> {
     Placeholder(&'a str),
 }
 
-/// A text has a `{` and no `}` after it.
+/// The text has a `{` and no `}` after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a `{{` without its `}}`")]
 pub struct Unclosed;

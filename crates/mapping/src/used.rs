@@ -5,7 +5,7 @@ use s1_forwarder_record::block::MAX_FIELDS;
 
 const WORDS: usize = (MAX_FIELDS as usize + 1) / 64;
 
-/// The fields of a record that its event has, by their numbers. What is not marked goes to the vendor namespace.
+/// The fields of a record that its event has, by their numbers. Values that are not marked go to the vendor namespace.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Used {
     used: [u64; WORDS],
@@ -17,14 +17,14 @@ impl Used {
         *self = Self::default();
     }
 
-    /// The event has all that the value says.
+    /// Notes that the event has the whole value.
     #[inline]
     pub fn mark(&mut self, value: Value<'_>) {
         set(&mut self.used, value);
     }
 
-    /// The type of the value does not fit its field of the event, or need not be that of an id. A mismatched scalar is
-    /// written as text in the vendor namespace.
+    /// Notes that the type of the value does not fit its field of the event, or may not be the type of an id. A
+    /// mismatched scalar is written as text in the vendor namespace.
     pub fn mismatch(&mut self, value: Value<'_>) {
         set(&mut self.mismatched, value);
     }
@@ -39,7 +39,7 @@ impl Used {
     }
 }
 
-/// Values without a number of their own are never marked.
+/// Marks a value. Values without their own number are never marked.
 #[inline]
 fn set(words: &mut [u64; WORDS], value: Value<'_>) {
     let slot = usize::from(value.slot());

@@ -1,5 +1,5 @@
-//! Writes values of a record into the fields of an event, in any schema. What a field has of a value as it was received
-//! is marked as used; the rest goes to the vendor's name space.
+//! Writes values of a record into the fields of an event, in any schema. A value that a field has as received is marked
+//! as used; the rest goes to the vendor namespace.
 
 use s1_forwarder_record::block::Block;
 use s1_forwarder_record::{Escaped, Value};
@@ -14,9 +14,9 @@ use crate::used::Used;
 
 #[derive(Debug)]
 pub struct Writer<'o> {
-    /// The output, for texts that are no value of the record, and for values that stay in the record.
+    /// The output, for texts that are not values of the record, and for values that stay in the record.
     pub json: Json<'o>,
-    /// Fields of the record that need not be repeated in the vendor's name space.
+    /// Fields of the record that need not be repeated in the vendor namespace.
     used: &'o mut Used,
 }
 
@@ -35,7 +35,7 @@ impl<'o> Writer<'o> {
         Some(text)
     }
 
-    /// Marks a value of which the event has all that it says.
+    /// Marks a value that the event has completely.
     #[inline]
     pub fn mark(&mut self, value: Value<'_>) {
         self.used.mark(value);
@@ -51,12 +51,12 @@ impl<'o> Writer<'o> {
         self.used.mismatch(value);
     }
 
-    /// Writes the first value that says something.
+    /// Writes the first scalar that is not a placeholder.
     pub fn first<'a, const N: usize>(&mut self, name: &str, values: [Value<'a>; N]) -> Option<Escaped<'a>> {
         values.into_iter().find_map(|value| self.text(name, value))
     }
 
-    /// Writes a text if there is one and it is no placeholder. The value stays in the record.
+    /// Writes a text, unless it is missing or a placeholder. The value stays in the record.
     #[inline]
     pub fn optional<'a>(&mut self, name: &str, text: Option<Escaped<'a>>) -> Option<Escaped<'a>> {
         let text = text.filter(|text| !is_missing_word(*text))?;
@@ -64,8 +64,8 @@ impl<'o> Writer<'o> {
         Some(text)
     }
 
-    /// Writes a command line without the blanks before it, which agents for Linux send. A value that has some stays in
-    /// the record.
+    /// Writes a command line without the blanks before it, which agents for Linux send. A value with such blanks stays
+    /// in the record.
     pub fn command_line<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = value.escaped().map(|text| Escaped::plain(text.raw().trim_start()));
         let text = self.optional(name, text)?;
@@ -73,12 +73,12 @@ impl<'o> Writer<'o> {
         Some(text)
     }
 
-    /// Writes a sentence of the present parts. Each part but the first is preceded by its separator.
+    /// Writes a sentence of the present parts. Each part except the first follows its separator.
     pub fn sentence(&mut self, name: &str, parts: &[(&str, Option<Escaped<'_>>)]) {
         self.json.sentence(name, parts);
     }
 
-    /// Writes the number that a value says. If its digits change (`007`), the value also stays in the record.
+    /// Writes the number in a value. If its digits change (`007`), the value also stays in the record.
     pub fn number(&mut self, name: &str, value: Value<'_>, number: i64) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(number);
@@ -86,7 +86,7 @@ impl<'o> Writer<'o> {
         self.mark_if(value, digits);
     }
 
-    /// Writes the address that a value says. If its spelling changes, the value also stays in the record.
+    /// Writes the address in a value. If its spelling changes, the value also stays in the record.
     pub fn address_of(&mut self, name: &str, value: Value<'_>, address: &Address) {
         let text = address.as_escaped();
         self.json.escaped(name, text);
@@ -100,8 +100,8 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// Marks the values that are hashes and returns the first of each kind with its kind, which the length of a value
-    /// shows. Another value of that kind stays in the record, unless it is the same hash.
+    /// Marks the values that are hashes, and returns the first hash of each kind, with its kind. The length of a value
+    /// shows the kind. A different hash of the same kind stays in the record.
     pub fn take_hashes<'a, const N: usize>(
         &mut self,
         values: [Value<'a>; N],

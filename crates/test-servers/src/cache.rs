@@ -1,11 +1,11 @@
-//! What tests need and a clone does not have: made once, and kept outside the clone.
+//! Files that tests need and a clone does not have: made once, and kept outside the clone.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Returns the directory `name` of the cache, which `make` has filled; or why there is none.
+/// Returns the directory `name` of the cache, which `make` fills once. The error says why there is none.
 pub fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
     let cache = match std::env::var_os("S1_FORWARDER_TEST_CACHE") {
         Some(cache) => PathBuf::from(cache),
@@ -14,7 +14,7 @@ pub fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Resul
     let directory = cache.join(name);
     let text = |error: std::io::Error| error.to_string();
     std::fs::create_dir_all(&directory).map_err(text)?;
-    // Test binaries that run side by side make it once.
+    // Parallel test binaries make it once.
     let lock = File::create(directory.join("lock")).map_err(text)?;
     lock.lock().map_err(text)?;
     let complete = directory.join("complete");
@@ -25,8 +25,7 @@ pub fn kept(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Resul
     Ok(directory)
 }
 
-/// Real servers are started only where `S1_FORWARDER_SERVERS=1` asks for them: to fetch and to start them takes
-/// minutes.
+/// Fails unless `S1_FORWARDER_SERVERS=1` asks for real servers: fetching and starting them takes minutes.
 pub fn servers_wanted() -> Result<(), String> {
     match std::env::var("S1_FORWARDER_SERVERS").as_deref() {
         Ok("1") => Ok(()),
@@ -34,7 +33,8 @@ pub fn servers_wanted() -> Result<(), String> {
     }
 }
 
-/// Returns whether these programs are installed and wanted; `version` is what makes one print its version.
+/// Fails unless these programs are installed and wanted. `version` is the argument that makes a program print its
+/// version.
 pub fn installed(tools: &[&str], version: &str) -> Result<(), String> {
     servers_wanted()?;
     for tool in tools {
@@ -46,7 +46,7 @@ pub fn installed(tools: &[&str], version: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs a command to its end in `directory`; what it prints, or what it says when it fails.
+/// Runs a command to its end in `directory` and returns its standard output. The error has all of its output.
 pub fn run(command: &mut Command, directory: &Path) -> Result<String, String> {
     let output = command.current_dir(directory).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -57,13 +57,13 @@ pub fn run(command: &mut Command, directory: &Path) -> Result<String, String> {
     }
 }
 
-/// What was made, or none, which says why; in CI a skip is a failure.
+/// Returns what was made. Otherwise prints the reason and returns `None`, so that the test is skipped; in CI it panics.
 pub fn or_skip<T>(what: &str, made: Result<T, String>) -> Option<T> {
     match made {
         Ok(made) => Some(made),
         Err(reason) => {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is not optional in CI: {reason}");
-            // Unlike what `eprintln!` prints, this is shown for a test that passes.
+            // Unlike the output of `eprintln!`, this line is shown for a test that passes.
             let _ = writeln!(std::io::stderr(), "skipped, no {what}: {reason}");
             None
         }

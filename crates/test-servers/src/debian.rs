@@ -9,7 +9,7 @@ use crate::cache::{installed, kept, run};
 pub(crate) fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     installed(&["apt-get", "dpkg-deb"], "--version")?;
     kept(name, |directory| {
-        // Only root may update the lists. Those that are there are often enough.
+        // Only root may update the lists. The existing lists are often enough.
         let _ = run(Command::new("apt-get").args(["update", "-qq"]), directory);
         run(Command::new("apt-get").args(["download", "-qq"]).args(packages), directory)?;
         let files = std::fs::read_dir(directory).map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::cache::{installed, kept, run};
 
-/// Returns the program `name`: main package `package` of `module`, `MODULE@VERSION`.
+/// Builds the program `name` from the main package `package` of `module` (`MODULE@VERSION`), and returns its path.
 pub(crate) fn program(name: &str, module: &str, package: &str) -> Result<PathBuf, String> {
     installed(&["go"], "version")?;
     let (path, version) = module.split_once('@').ok_or("MODULE@VERSION")?;
@@ -30,15 +30,15 @@ pub(crate) fn source(module: &str) -> Result<PathBuf, String> {
     download(module, "Dir").map(PathBuf::from)
 }
 
-/// Returns a module that has its parts in its own repository replaces them by paths there; elsewhere they are `v0.` of
-/// its version.
+/// Returns `replace` lines for the parts that a module has in its own repository. The module replaces them by paths
+/// there; elsewhere they have the version `v0.` and the module's version.
 fn siblings(module: &str, version: &str) -> Result<String, String> {
     let module = std::fs::read_to_string(download(module, "GoMod")?).map_err(|error| error.to_string())?;
     let parts = module.lines().filter_map(|line| line.split_once(" => ./staging/"));
     Ok(parts.map(|(part, _)| format!("replace {0} => {0} v0.{version}\n", part.trim())).collect())
 }
 
-/// Returns the field `what` that Go prints about a module, which it fetches unless it is there.
+/// Fetches a module unless it is there, and returns the field `what` that Go prints about it.
 fn download(module: &str, what: &str) -> Result<String, String> {
     let mut command = Command::new("go");
     let answer = run(command.args(["mod", "download", "-json", module]), &std::env::temp_dir())?;

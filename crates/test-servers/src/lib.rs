@@ -1,8 +1,8 @@
 //! The real servers and tools that tests start: fetched or built once, and kept outside the clone. `cargo run -p
 //! test-servers` makes all of them, so that CI can do so while the tests compile.
 //!
-//! Each function returns a path, or why there is none: a tool is missing, a command failed, or nobody asked for
-//! servers.
+//! Each function returns a path, or why there is none: a tool is missing, a command failed, or `S1_FORWARDER_SERVERS=1`
+//! is not set.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::missing_errors_doc, reason = "each error is the reason of a skipped test")]
@@ -18,14 +18,14 @@ use std::process::Command;
 use cache::{installed, kept, run};
 
 const COLLECTOR: &str = "0.145.0";
-/// Version of the collector's modules that have their own counting.
+/// Version of the collector's modules that are numbered separately.
 const COLLECTOR_PROVIDERS: &str = "1.51.0";
 const PUPPETEER: &str = "24.40.0";
 
 /// A server or tool, and how to get it.
 pub type Source = (&'static str, fn() -> Result<PathBuf, String>);
 
-/// All of them. What is only fetched comes first, because building keeps the processors busy.
+/// All servers and tools. Those that are only fetched come first, because building keeps the processors busy.
 pub const ALL: &[Source] = &[
     ("Apache Kafka", kafka),
     ("Kafka's tools", kafka_tools),
@@ -98,7 +98,7 @@ pub fn pypanther() -> Result<PathBuf, String> {
     python("pypanther-0.1.1a62", &packages)
 }
 
-/// Returns the directory with packages of PyPI, without what else they depend on.
+/// Returns the directory with packages of PyPI, without their dependencies.
 fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     installed(&["python3"], "--version")?;
     kept(name, |directory| {
@@ -109,7 +109,7 @@ fn python(name: &str, packages: &[&str]) -> Result<PathBuf, String> {
     })
 }
 
-/// Returns the source text of the Prometheus operator, which has the definitions of its resources.
+/// Returns the directory with the source text of the Prometheus operator, which defines its resources.
 pub fn prometheus_operator() -> Result<PathBuf, String> {
     golang::source("github.com/prometheus-operator/prometheus-operator@v0.85.0")
 }

@@ -1,5 +1,5 @@
-//! Fetches and builds all servers and tools, one after the other. Ends with 1 if one of them failed; the others are
-//! made all the same.
+//! Fetches and builds all servers and tools, one after the other. Exits with 1 if one of them failed, after making the
+//! others.
 
 #![forbid(unsafe_code)]
 

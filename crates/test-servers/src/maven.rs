@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::cache::{installed, kept, run};
 
-/// Returns the directory with the jars of `artifacts` (`group:name:version`) and of what they need.
+/// Returns the directory with the jars of `artifacts` (`group:name:version`) and of their dependencies.
 pub(crate) fn jars(name: &str, artifacts: &[&str]) -> Result<PathBuf, String> {
     installed(&["java", "mvn"], "-version")?;
     let directory = kept(name, |directory| {

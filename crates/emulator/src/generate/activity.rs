@@ -231,7 +231,7 @@ fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     NewRecord { hidden, ..NewRecord::new(Kind::Activities, body, account.id, group) }
 }
 
-/// `known` is the threat that an activity is about, if it is about one.
+/// Returns the type and the content of an activity. `known` is the threat that the activity is about, if any.
 fn of(topic: Topic, org: &Organization, random: &mut Random, at: i64, known: Option<&KnownThreat>) -> (u32, Content) {
     let any = content::agent_index(random, org);
     let index = match (topic, known) {
@@ -330,7 +330,7 @@ fn account(random: &mut Random, kind: u32, user: &User, admin: &User) -> Content
     }
 }
 
-/// Returns the keys of all activities about a threat: those of `known`, or of one that is in no list.
+/// Returns `known`, or the values of a threat that is in no list.
 fn about_threat(random: &mut Random, endpoint: &Endpoint, known: Option<&KnownThreat>) -> KnownThreat {
     let (file, classification, confidence, _) = *random.choose(MALWARE);
     let path = content::path(random, endpoint.os.kind, &endpoint.user, file);
@@ -524,7 +524,7 @@ fn rule(random: &mut Random, kind: u32, user: &User, at: i64, endpoint: &Endpoin
     }
 }
 
-/// Returns a hit of a rule: all keys are in lower case.
+/// Returns the content of an activity about a rule's hit. All its keys are in lower case.
 fn hit(random: &mut Random, org: &Organization, owner: &User, at: i64, endpoint: &Endpoint) -> Content {
     let index = random.below(RULES.len() as u64) as usize;
     let (name, severity, query) = RULES[index];
@@ -565,7 +565,7 @@ fn fetch(endpoint: &Endpoint, user: &User, at: i64) -> Content {
 
 fn scope(org: &Organization, user: &User) -> Content {
     Content::new(format!("The management user {} changed a site.", user.name)).with(object! {
-        // A number above 2^53, of which parsers with floating point lose the last digits.
+        // A number above 2^53: floating-point parsers lose its last digits.
         "accountId": org.accounts[0].id, "siteId": org.sites[1].id.to_string(), "oldSiteName": "Porto",
         "name": "Lisbon", "groupType": "static",
     })

@@ -195,7 +195,7 @@ fn with_many_interfaces(generator: &mut Generator, at: i64, bytes: usize) -> New
     record
 }
 
-/// A check-in always changes the times, and sometimes other keys.
+/// Changes an agent as a check-in does: always the times, and sometimes other keys.
 fn check_in(random: &mut Random, record: &mut Value, at: i64) {
     record["lastActiveDate"] = json!(time::print(at));
     record["isActive"] = json!(true);

@@ -47,7 +47,7 @@ pub(super) const RULES: &[(&str, &str, &str)] = &[
     ("Lookup of a dynamic DNS name", "Info", "DnsRequest EndsWith \".dyn.example\""),
 ];
 
-/// Returns the id of a rule of `RULES`.
+/// Returns the id of the rule at `index` of `RULES`.
 pub(super) fn rule_id(index: usize) -> String {
     (1_411_223_344_556_677_001_u64 + index as u64).to_string()
 }

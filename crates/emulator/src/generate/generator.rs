@@ -12,7 +12,7 @@ pub(crate) struct Generator {
     pub(super) made: u64,
     /// Recent threats, to which activities refer.
     pub(super) threats: Recent<KnownThreat>,
-    /// Ids.
+    /// Ids of recent alerts.
     pub(super) alerts: Recent<u64>,
     /// Leaves out keys that only newer consoles send.
     pub(super) older: bool,
@@ -38,7 +38,7 @@ impl Generator {
     }
 }
 
-/// What activities about a threat repeat.
+/// The values of a threat that its activities repeat.
 #[derive(Debug, Clone)]
 pub(super) struct KnownThreat {
     pub id: u64,
@@ -74,7 +74,7 @@ impl<T> Recent<T> {
         self.next += 1;
     }
 
-    /// `None` if there is none.
+    /// Returns a random record; `None` if there is none yet.
     pub(super) fn choose(&self, random: &mut Random) -> Option<&T> {
         if self.records.is_empty() { None } else { Some(random.choose(&self.records)) }
     }

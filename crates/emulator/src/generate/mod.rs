@@ -56,7 +56,7 @@ kinds! {
 }
 
 impl Generator {
-    /// Accounts, sites, groups and users.
+    /// Returns the accounts, sites, groups and users.
     pub fn scopes(&mut self) -> Vec<NewRecord> {
         scope::all(&self.org, &mut self.random)
     }
@@ -74,7 +74,7 @@ impl Generator {
         set_time(kind, record, at);
     }
 
-    /// Returns a record whose body has at least `bytes` bytes, where there are such.
+    /// Returns a record whose body has at least `bytes` bytes; `None` if the kind has no large records.
     pub fn oversized(&mut self, kind: Kind, at: i64, bytes: usize) -> Option<NewRecord> {
         kind.description().oversized.map(|oversized| oversized(self, at, bytes))
     }

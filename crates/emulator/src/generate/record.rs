@@ -24,7 +24,7 @@ impl NewRecord {
         Self { kind, body, account, site: 0, group, hidden: false, updated: None }
     }
 
-    /// With a text at this path that has at least `bytes` bytes.
+    /// Writes a text of at least `bytes` bytes at this path.
     pub(super) fn with_long_text(mut self, path: &str, bytes: usize) -> Self {
         let argument = "--include \"C:\\\\Program Files\\\\Vendor\\\\module.dll\" ";
         *place(&mut self.body, path) = Value::from(argument.repeat(bytes / argument.len() + 1));
@@ -40,7 +40,7 @@ pub(crate) fn set_time(kind: Kind, record: &mut Value, at: i64) {
     }
 }
 
-/// Returns the value at a path with dots.
+/// Returns the value at a dotted path.
 fn place<'a>(record: &'a mut Value, path: &str) -> &'a mut Value {
     path.split('.').fold(record, |value, key| &mut value[key])
 }

@@ -220,10 +220,10 @@ pub(super) fn generate(generator: &mut Generator, at: i64) -> NewRecord {
     NewRecord::new(Kind::Threats, body, account.id, group.id)
 }
 
-/// One endpoint in this many has an address that somebody has masked.
+/// One endpoint in this number has a masked external address, which is not a valid IP address.
 const MASKED: u64 = 37;
 
-/// The console has the name of the process in the place of that of a file.
+/// Removes the file. The console then uses the name of the process as the threat's name.
 fn without_file(info: &mut Value) {
     let name = format!("{} (interactive session)", info["originatorProcess"].as_str().unwrap_or("cmd.exe"));
     for (key, value) in
@@ -237,7 +237,7 @@ fn without_file(info: &mut Value) {
     info["isValidCertificate"] = json!(false);
 }
 
-/// The next change of a threat: a mitigation is reported, or an analyst changes verdict or status.
+/// Makes the next change of a threat: a mitigation is reported, or an analyst changes verdict or status.
 fn change(random: &mut Random, record: &mut Value, at: i64) {
     let reports = record["mitigationStatus"].as_array().map_or(0, Vec::len);
     if reports < 2 && random.chance(0.7) {

@@ -198,7 +198,7 @@ fn cloud(is_set: bool) -> Value {
     })
 }
 
-/// For hosts outside Kubernetes the object has only empty values.
+/// Returns the Kubernetes object, which has only empty values for hosts outside Kubernetes.
 fn kubernetes(is_set: bool, node: &str) -> Value {
     let text = |value: &str| if is_set { Value::from(value) } else { Value::Null };
     let list = |value: &str| if is_set { json!([value]) } else { json!([]) };

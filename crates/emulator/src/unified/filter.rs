@@ -88,7 +88,7 @@ impl Filter {
     /// Reads the argument `filters` on a console that lacks the `missing` fields.
     ///
     /// # Errors
-    /// If a filter names a field that the console does not have, or is not one.
+    /// If a filter is invalid, or names a field that the console does not have.
     pub fn read_all(filters: &Value, missing: &[String]) -> Result<Vec<Self>, FilterError> {
         let named = filters.as_array().map_or(std::slice::from_ref(filters), Vec::as_slice);
         let mut fields = named.iter().filter_map(|filter| filter["fieldId"].as_str());

@@ -93,7 +93,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `$first: Int = 10`
+    /// Parses the declaration of a variable, such as `$first: Int = 10`.
     fn declaration(&mut self, types: &mut Vec<String>) -> Result<(), String> {
         self.expect('$')?;
         self.name()?;
@@ -141,7 +141,7 @@ impl Parser<'_> {
         Ok(selections)
     }
 
-    /// `None` for a variable without a value.
+    /// Parses a value; `None` for a variable without a value.
     fn value(&mut self) -> Result<Option<Value>, String> {
         if self.consume('$') {
             let name = self.name()?;

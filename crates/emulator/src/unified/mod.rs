@@ -24,7 +24,7 @@ use super::store::{Row, unified_id};
 use super::time;
 use super::token::{FIRST_USER, Token};
 
-/// Below `/web/api/v2.1`, like those of lists.
+/// Below `/web/api/v2.1`, like the paths of lists.
 pub(super) const PATH: &str = Kind::UnifiedAlerts.path();
 
 /// Largest accepted page.

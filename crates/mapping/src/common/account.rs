@@ -10,9 +10,9 @@ pub struct Account<'a> {
     pub text: Escaped<'a>,
     pub name: Escaped<'a>,
     pub domain: Option<Escaped<'a>>,
-    /// The name of the person whose address is the text.
+    /// The name of the person whose address the text is.
     pub full_name: Option<Escaped<'a>>,
-    /// The text is an e-mail address, and no principal name.
+    /// The text is an e-mail address and not a principal name.
     is_address: bool,
 }
 
@@ -50,7 +50,8 @@ impl<'a> Account<'a> {
         })
     }
 
-    /// Reads the name of a user of the console or of an activity. One with an `@` is an address, and no principal name.
+    /// Reads the name of a user of the console or of an activity. A name with an `@` is an address and not a principal
+    /// name.
     pub fn of_console(value: Value<'a>) -> Option<Self> {
         let account = Self::of(value)?;
         Some(if is_email(account.text) { account.without_domain() } else { account })
@@ -65,7 +66,7 @@ impl<'a> Account<'a> {
         Self { domain: None, ..self }
     }
 
-    /// Returns whether both may be the same user: a domain that is known for one of them only does not tell them apart.
+    /// Returns whether both may be the same user. A domain that is known for only one of them does not tell them apart.
     pub fn may_be(self, other: Self) -> bool {
         let same = |one: Escaped<'_>, other: Escaped<'_>| one.raw().eq_ignore_ascii_case(other.raw());
         same(self.name, other.name) && self.domain.zip(other.domain).is_none_or(|(domain, other)| same(domain, other))
@@ -77,7 +78,7 @@ impl<'a> Account<'a> {
 pub struct ProcessUser<'a> {
     /// The user whose rights the process has.
     pub effective: Option<Account<'a>>,
-    /// The user who started it.
+    /// The user who started the process.
     pub real: Option<Account<'a>>,
     /// The user who logged in.
     pub login: Option<Account<'a>>,
@@ -104,7 +105,7 @@ fn after_label<'a>(text: Escaped<'a>, label: &str) -> Option<&'a str> {
     if word.eq_ignore_ascii_case(label) { rest.strip_prefix(':') } else { None }
 }
 
-/// Returns a text with a space is the name of a person and not that of an account. The person's address may follow.
+/// Returns the name of a person: a text with a space is not the name of an account. The person's address may follow.
 pub fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
     let text = value.escaped()?;
     match name_and_address(text) {
@@ -113,7 +114,7 @@ pub fn display_name(value: Value<'_>) -> Option<Escaped<'_>> {
     }
 }
 
-/// Splits `Jane Doe (jane@acme.example)`. In the place of the name, there may be an address: it is no name.
+/// Splits `Jane Doe (jane@acme.example)`. The name is `None` if an address is in its place.
 pub fn name_and_address(text: Escaped<'_>) -> Option<(Option<Escaped<'_>>, Escaped<'_>)> {
     let (name, address) = text.raw().trim_end().strip_suffix(')')?.rsplit_once('(')?;
     let is_separate = name.ends_with(' ');
@@ -122,8 +123,8 @@ pub fn name_and_address(text: Escaped<'_>) -> Option<(Option<Escaped<'_>>, Escap
     (is_separate && is_name && is_email(address)).then_some((Some(name).filter(|name| !is_email(*name)), address))
 }
 
-/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name. Who escaped the text
-/// twice wrote two backslashes.
+/// Splits `DOMAIN\name`, without the spaces around its parts. A text with an empty part is a name. A text that was
+/// escaped twice has two backslashes.
 pub fn split(text: Escaped<'_>) -> (Option<Escaped<'_>>, Escaped<'_>) {
     let text = text.trim();
     let parts = text.split_backslash();
@@ -144,10 +145,10 @@ pub fn is_email(text: Escaped<'_>) -> bool {
     principal(text).is_some_and(|(_, domain)| is_domain(domain)) && !text.raw().contains(char::is_whitespace)
 }
 
-/// A role with one of these words is that of an administrator.
+/// A role with one of these words is an administrator's role.
 const ADMINISTRATORS: [&str; 4] = ["admin", "admins", "administrator", "administrators"];
 
-/// Returns whether a role is one of an administrator: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
+/// Returns whether a role is an administrator's role: `Admin`, `Site Admin`, `Administrators`, but not `Non-Admin`.
 pub fn is_administrator(role: Value<'_>) -> bool {
     let role = role.escaped().map_or("", Escaped::raw);
     let mut is_negated = false;

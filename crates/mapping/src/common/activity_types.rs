@@ -1,5 +1,5 @@
 //! The classification of activity types in ECS and OCSF, compiled into the program: `../data/activity-categories.csv`
-//! has the types whose meaning is published, `../data/activity-groups.csv` the others that the console's API knows.
+//! has the types whose meaning is published. `../data/activity-groups.csv` has the other types of the console's API.
 
 use std::sync::LazyLock;
 
@@ -19,9 +19,9 @@ pub struct ActivityType {
     /// `None` if the type has no outcome.
     pub outcome: Option<EventOutcome>,
     pub severity: Severity,
-    /// The severity of switching off what the type is a switch of.
+    /// For a type that switches something on or off: the severity of switching it off.
     pub off_severity: Option<Severity>,
-    /// `None` for what only the record can tell.
+    /// `None` if only the record names the object.
     pub object: Option<Object>,
     pub ocsf: OcsfType,
 }
@@ -103,8 +103,8 @@ pub fn find(id: u32) -> Option<&'static ActivityType> {
     TYPES.binary_search_by_key(&id, |row| row.id).ok().map(|index| &TYPES[index])
 }
 
-/// Returns the action of a type of which only the number and perhaps the group is published. What such an activity is
-/// about would be a guess.
+/// Returns the action of a type whose number, and perhaps group, is all that is published. The subject of such an
+/// activity would be a guess.
 pub fn unpublished_action(id: u32) -> Option<&'static str> {
     static ACTIONS: LazyLock<Vec<(u32, &'static str)>> = LazyLock::new(unpublished_actions);
     ACTIONS.binary_search_by_key(&id, |row| row.0).ok().map(|index| ACTIONS[index].1)
@@ -197,7 +197,7 @@ mod tests {
         for row in &types {
             assert!(!row.categories.is_empty() && !row.types.is_empty() && !row.action.is_empty(), "{row:?}");
         }
-        // A word that no variant has would be lost.
+        // A word without a variant would be lost.
         rows(TABLE, |cell| {
             let row = find(cell("activity_type_id").parse().unwrap()).unwrap();
             assert_eq!(cell("ecs_event_outcome").is_empty(), row.outcome.is_none(), "{row:?}");

@@ -24,14 +24,14 @@ impl Address {
         let ip = text.parse::<IpAddr>().ok()?;
         let mut address = Self { ip: ip.to_canonical(), text: [0; LENGTH], length: 0 };
         match ip {
-            // There is one spelling, and it was just read.
+            // An IPv4 address has only one spelling, which was just read.
             IpAddr::V4(_) => address.write_str(text).ok()?,
             IpAddr::V6(_) => write!(address, "{}", ip.to_canonical()).ok()?,
         }
         Some(address)
     }
 
-    /// Returns the address that a value is, without those that mean that there is none.
+    /// Reads an address. Returns `None` for `0.0.0.0` and `::`, which mean that there is no address.
     pub fn of_value(value: Value<'_>) -> Option<Self> {
         Self::of(value.escaped()?).filter(|address| !address.is_unspecified())
     }
@@ -48,7 +48,7 @@ impl Address {
         self.ip.is_loopback()
     }
 
-    /// Returns whether the address may be that of one machine: neither loopback nor unspecified.
+    /// Returns whether the address may belong to one machine: neither loopback nor unspecified.
     pub fn is_own(&self) -> bool {
         !self.is_loopback() && !self.is_unspecified()
     }
@@ -60,24 +60,23 @@ impl Address {
         }
     }
 
-    /// Returns whether the address has the form of those that Docker gives to its bridges: `172.17.0.1` to
-    /// `172.31.0.1`.
+    /// Returns whether the address may be a bridge of Docker, which has `172.17.0.1` to `172.31.0.1`.
     pub fn is_of_docker(&self) -> bool {
         matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [172, 17..=31, 0, 1]))
     }
 
-    /// Returns whether the address is one of networks that only a machine itself or its VPN has: those of VirtualBox
-    /// and of a shared connection of Windows, and `100.64.0.0/10`.
+    /// Returns whether the address belongs to a network that only a machine itself or its VPN has. These are the
+    /// networks of VirtualBox and of shared connections of Windows, and `100.64.0.0/10`.
     pub fn is_of_virtual_network(&self) -> bool {
         matches!(self.ip, IpAddr::V4(ip) if matches!(ip.octets(), [192, 168, 56 | 137, 1] | [100, 64..=127, ..]))
     }
 
-    /// Returns whether both are one address.
+    /// Returns whether both are the same address.
     pub fn is(&self, other: &Self) -> bool {
         self.ip == other.ip
     }
 
-    /// Returns whether this is `0.0.0.0` or `::`, which the console has where there is no address.
+    /// Returns whether this is `0.0.0.0` or `::`, which the console writes if there is no address.
     pub fn is_unspecified(&self) -> bool {
         self.ip.is_unspecified()
     }

@@ -20,7 +20,7 @@ pub struct TechniqueId<'a> {
 }
 
 impl<'a> TechniqueId<'a> {
-    /// Returns an id in another form (`t1059.001`, `T1059/001`) has to be known.
+    /// Reads an id. An id in another form (`t1059.001`, `T1059/001`) has to be known.
     pub fn of(text: Escaped<'a>) -> Option<Self> {
         let text = text.trim().raw();
         let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -48,7 +48,7 @@ impl<'a> TechniqueId<'a> {
         words.map(|word| word.trim_end_matches('.')).find_map(|word| Self::of(Escaped::plain(word)))
     }
 
-    /// Returns the id in the address of a page: `…/techniques/T1059/001/`, once `…/wiki/Technique/T1059`.
+    /// Returns the id in the address of a page: `…/techniques/T1059/001/`, formerly `…/wiki/Technique/T1059`.
     fn of_link(link: Escaped<'a>) -> Option<Self> {
         let path = link.raw().split(['#', '?']).next().unwrap_or_default();
         let mut parts = path.split(['/', '\\']).map(str::trim).filter(|part| !part.is_empty());
@@ -62,7 +62,7 @@ impl<'a> TechniqueId<'a> {
 /// Path segments before the id of a technique in the address of its page.
 const PAGES: [&str; 2] = ["techniques", "technique"];
 
-/// Ids and names, in the order of the ids.
+/// Ids and names of techniques, in the order of the ids.
 static NAMES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     let lines = include_str!("../data/attack-techniques.csv").lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split_once(',')).collect()
@@ -78,12 +78,13 @@ fn known(technique: &str, sub: &str) -> Option<&'static str> {
     index.ok().map(|index| NAMES[index].0)
 }
 
-/// Returns the name of a technique or sub-technique, unless ATT&CK has retired or not yet added it.
+/// Returns the name of a technique or sub-technique. `None` if ATT&CK has retired it, or has added it since the table
+/// was made.
 pub fn technique_name(id: &str) -> Option<&'static str> {
     NAMES.binary_search_by_key(&id, |row| row.0).ok().map(|index| NAMES[index].1)
 }
 
-/// Appends the address of the page of a tactic, a technique or a sub-technique as an element of a list.
+/// Appends the address of the page about a tactic, a technique or a sub-technique to the open list.
 pub fn write_reference(json: &mut Json<'_>, id: &str) {
     let folder = if id.starts_with("TA") { "tactics/" } else { "techniques/" };
     let (technique, number) = id.split_once('.').unwrap_or((id, ""));
@@ -103,13 +104,14 @@ pub struct Attack<'a> {
 }
 
 impl<'a> Attack<'a> {
-    /// Returns the name of the technique as received, which may be in the place of its id.
+    /// Returns the name of the technique as received. The console may write it in place of the id.
     pub fn name(&self) -> Option<Escaped<'a>> {
         let is_name = |text: &Escaped<'a>| matches!(Technique::of(*text), Some(Technique::Named(_)));
         self.technique_name.or_else(|| self.technique.filter(is_name))
     }
 
-    /// Returns the technique: by an id in its place, in its name or in its link. A text without an id is its name.
+    /// Returns the technique. Its id may be in the field of the id, in its name or in its link. A text without an id is
+    /// its name.
     pub fn named(&self) -> Option<Technique<'a>> {
         let named = [self.technique, self.technique_name].into_iter().flatten().find_map(Technique::of);
         match named {
@@ -122,7 +124,7 @@ impl<'a> Attack<'a> {
     }
 }
 
-/// The value that the console has in the place of a technique.
+/// The value that the console writes as a technique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Technique<'a> {
     Known(TechniqueId<'a>),
@@ -132,7 +134,8 @@ pub enum Technique<'a> {
 }
 
 impl<'a> Technique<'a> {
-    /// `None` for a placeholder, and for a text that looks like an id and is none, such as a masked one.
+    /// Reads a technique. Returns `None` for a placeholder, and for a text that looks like an id but is none, such as a
+    /// masked id.
     pub fn of(text: Escaped<'a>) -> Option<Self> {
         if let Some(id) = TechniqueId::of(text) {
             return Some(Self::Known(id));
@@ -158,7 +161,7 @@ pub fn is_tactic_id(text: &str) -> bool {
     text.strip_prefix("TA").is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Ids and names of tactics. Two are those into which ATT&CK 19 split defense evasion.
+/// Ids and names of tactics. ATT&CK 19 split defense evasion into stealth and defense impairment.
 pub const TACTICS: Words<(&str, &str)> = Words {
     field: "threat.tactic.name",
     rows: &[
@@ -183,7 +186,7 @@ pub const TACTICS: Words<(&str, &str)> = Words {
     ],
 };
 
-/// Id and name of a tactic by its name in any spelling, or by its id.
+/// Returns the id and the name of a tactic, from its name in any spelling or from its id.
 pub fn tactic(text: Escaped<'_>) -> Option<(&'static str, &'static str)> {
     let word = Word::of(text);
     let mut tactics = TACTICS.rows.iter().map(|(_, tactic)| *tactic);

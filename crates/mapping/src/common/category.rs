@@ -1,4 +1,4 @@
-//! What an event is about, and what was done.
+//! Categories and types of events: what an event is about, and what was done.
 
 /// The subject of an event. It may have several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub enum EventType {
     /// The action was prevented.
     Denied,
     End,
-    /// Nothing was done, or nobody knows what.
+    /// Nothing was done, or the action is unknown.
     Info,
     Installation,
     /// Data of a network protocol was exchanged.

@@ -1,4 +1,4 @@
-//! Categories and outcomes from the console's words for a detection.
+//! Reads categories and outcomes from the console's words for a detection.
 
 use s1_forwarder_record::Value;
 
@@ -9,8 +9,8 @@ const MALWARE: &[Category] = &[Category::Malware];
 const INTRUSION: &[Category] = &[Category::Intrusion];
 const MALWARE_INTRUSION: &[Category] = &[Category::Malware, Category::Intrusion];
 
-/// The categories of a classification, in all streams. A detection by a person or a custom rule, and a benign one, say
-/// nothing about malware.
+/// The categories of a classification, in all streams. A detection by a person or a custom rule, and a benign
+/// detection, say nothing about malware.
 pub const CATEGORIES: Words<&[Category]> = Words {
     field: "event.category",
     rows: &[
@@ -71,8 +71,7 @@ pub fn known_categories(classification: Value<'_>) -> Option<&'static [Category]
     CATEGORIES.of(classification)
 }
 
-/// Returns the categories of a threat: without a known classification it is malware, which the stream of threats is
-/// about.
+/// Returns the categories of a threat. Without a known classification, a threat is malware.
 pub fn categories(classification: Value<'_>) -> &'static [Category] {
     known_categories(classification).unwrap_or(MALWARE)
 }

@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Escaped;
 
-/// `us-east-1` for `us-east-1a`, `us-central1` for `us-central1-f`; `None` for a region.
+/// Returns `us-east-1` for `us-east-1a`, and `us-central1` for `us-central1-f`; `None` for a region.
 pub fn region_of_zone(location: Escaped<'_>) -> Option<Escaped<'_>> {
     let text = location.raw();
     let (before, letter) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -24,7 +24,7 @@ fn has_exe(text: &str) -> bool {
     text.len() > 4 && stem(text) != text
 }
 
-/// Returns whether the text can be the name of a program.
+/// Returns whether a text can be the name of a program.
 fn is_word(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+');
     !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_part)
@@ -39,7 +39,7 @@ fn unquoted(text: &str) -> Option<&str> {
     if is_windows_path(text) {
         return windows_path(text);
     }
-    // Without a drive, what precedes a space may be another command.
+    // Without a drive, the text before a space may be another command.
     if let Some(found) = end_of_exe(text).map(|end| &text[..end]).filter(|found| !found.contains(' ')) {
         return Some(found);
     }
@@ -48,17 +48,17 @@ fn unquoted(text: &str) -> Option<&str> {
     shell.or_else(|| (is_relative || is_word(first)).then_some(first))
 }
 
-/// Directories of Linux and macOS that have nothing but programs. Names of these have no spaces.
+/// Directories of Linux and macOS that have only programs. The names of these programs have no spaces.
 const DIRECTORIES: [&str; 4] = ["/bin/", "/sbin/", "/libexec/", "/PrivilegedHelperTools/"];
 
-/// Below these, spaces in names are common. What follows a space may be a part of the path.
+/// Below these directories, spaces in names are common. The text after a space may be a part of the path.
 const ROOTS_WITH_SPACES: [&str; 8] =
     ["/Applications/", "/Library/", "/System/", "/Users/", "/Volumes/", "/media/", "/run/media/", "~/"];
 
-/// Bundles of macOS. No argument has such a directory without being a path from the root.
+/// Bundles of macOS. An argument with such a directory is always a path from the root.
 const BUNDLES: [&str; 6] = [".app/", ".framework/", ".bundle/", ".plugin/", ".appex/", ".xpc/"];
 
-/// Returns the path of a program of Linux or macOS, which may have spaces.
+/// Returns the path of a Linux or macOS program, which may have spaces.
 fn unix_path(text: &str) -> Option<&str> {
     let first = first_of(text);
     if first == text || DIRECTORIES.iter().any(|directory| first.contains(directory)) {
@@ -78,8 +78,8 @@ fn unix_path(text: &str) -> Option<&str> {
     (!has_spaces).then_some(first)
 }
 
-/// Returns whether a space in `/opt/My App/tool` or `/home/jane/VirtualBox VMs/x` is one of the path. `/opt/app/run
-/// data/x` has an argument.
+/// Returns whether the first space belongs to the path, as in `/opt/My App/tool` or `/home/jane/VirtualBox VMs/x`. In
+/// `/opt/app/run data/x`, an argument follows.
 fn is_continued(first: &str, rest: &str) -> bool {
     let is_capital = |text: &str| text.starts_with(char::is_uppercase);
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'(' | b')');
@@ -104,14 +104,14 @@ fn program_of_bundle(text: &str) -> Option<&str> {
 /// Directories of Windows that have spaces.
 const WINDOWS_DIRECTORIES: [&str; 2] = [r"\\program files", r"\\documents and settings\\"];
 
-/// `C:\a`, `\\?\C:\a`, `\Device\a`, `%windir%\a`
+/// Returns whether a text is a Windows path: `C:\a`, `\\?\C:\a`, `\Device\a`, `%windir%\a`.
 fn is_windows_path(text: &str) -> bool {
     text.get(1..).is_some_and(|rest| rest.starts_with(r":\\") || rest.starts_with(":/"))
         || text.starts_with(r"\\")
         || text.strip_prefix('%').and_then(|rest| rest.split_once('%')).is_some_and(|(_, rest)| rest.starts_with(r"\\"))
 }
 
-/// Returns the path of a Windows program, which may have spaces, and need not have `.exe`.
+/// Returns the path of a Windows program, which may have spaces and may lack `.exe`.
 fn windows_path(text: &str) -> Option<&str> {
     let is_argument = |word: &str| word.starts_with(['/', '\'', '\\', '%']) || word.get(1..2) == Some(":");
     let path = before_argument(text, is_argument);
@@ -134,7 +134,7 @@ fn windows_path(text: &str) -> Option<&str> {
     (!rest.contains('\\') && is_of_windows).then_some(first)
 }
 
-/// Returns the text before the first word that is a switch or an argument. A hyphen alone may be one of a name.
+/// Returns the text before the first word that is a switch or an argument. A hyphen alone may belong to a name.
 fn before_argument(text: &str, is_argument: impl Fn(&str) -> bool) -> &str {
     let is_switch = |word: &str| word.strip_prefix('-').is_some_and(|rest| !rest.starts_with(' '));
     let mut spaces = text.match_indices([' ', '\t']);
@@ -151,7 +151,7 @@ fn last_of(text: &str) -> &str {
     text.rsplit([' ', '\t']).next().unwrap_or_default()
 }
 
-/// Returns the end of the first name with `.exe`.
+/// Returns the byte offset of the end of the first name with `.exe`.
 fn end_of_exe(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut ends = bytes.windows(4).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b".exe"));
@@ -166,15 +166,15 @@ pub fn is_switch(word: &str) -> bool {
     word.strip_prefix('/').is_some_and(|word| !word.contains('/'))
 }
 
-/// Returns whether a command line that does not show where its first word ends is one of this program: it begins with
-/// the program's path or name, or has only arguments.
+/// Returns whether a command line belongs to this program, if it is unclear where its first word ends. Such a command
+/// line begins with the program's path or name, or has only arguments.
 pub fn is_of(line: Escaped<'_>, program: Image<'_>) -> bool {
     let first = line.raw().trim().split(' ').next().unwrap_or_default();
     first.starts_with('-') || is_switch(first) && !program.text().raw().starts_with('/') || begins_with(line, program)
 }
 
-/// Characters that end a word of a command line: blanks, quotes, and those that join a name to another word in shells
-/// and switches.
+/// Characters that end a word of a command line: blanks, quotes, and characters that join a name to another word in
+/// shells and switches.
 const ENDS_OF_WORDS: [char; 12] = [' ', '\t', '"', '\'', '&', '|', '<', '>', ';', ',', '=', '('];
 
 /// Returns whether a word after the program of a command line is this file.
@@ -195,7 +195,7 @@ pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
     let text = text.strip_prefix("\\\"").unwrap_or(text);
     let without_drive = text.split_at_checked(2).filter(|(drive, _)| drive.ends_with(':')).map(|(_, rest)| rest);
     let path = program.text().raw();
-    // The path may have a device where the command line has a drive.
+    // The path may begin with a device and the command line with a drive.
     let below_device = path.match_indices("\\\\").nth(2).map_or("", |(at, _)| &path[at..]);
     [path, program.name.raw()].into_iter().any(|beginning| are_first_words(text, beginning))
         || without_drive.is_some_and(|text| are_first_words(text, below_device))
@@ -203,7 +203,7 @@ pub fn begins_with(line: Escaped<'_>, program: Image<'_>) -> bool {
 
 /// Returns whether a text begins with `program`, with or without `.exe`.
 fn are_first_words(text: &str, program: &str) -> bool {
-    // A text that continues with a separator is a path below a directory. A switch may follow a program of Windows.
+    // A text that continues with a separator is a path below a directory. A switch may follow a Windows program.
     let is_path = |rest: &str| {
         rest.starts_with("\\\\") || rest.starts_with('/') && (program.starts_with('/') || !is_switch(first_of(rest)))
     };
@@ -278,7 +278,7 @@ mod tests {
             let line = format!("{program}{rest}");
             assert_eq!(executable(Escaped::plain(&line)).map(Escaped::raw), Some(program), "{rest}");
         }
-        // The end of the program is not known in these lines.
+        // It is unclear where the program ends in these lines.
         for line in [
             "/Volumes/Flash Player/Install Flash Player -x",
             "/Applications/Setup.app/Contents/MacOS/Install Flash Player -x",

@@ -1,24 +1,24 @@
-//! Reads dates that devices write, of which some are no time at all.
+//! Reads dates that devices write. Some of them are not a time.
 
 use s1_forwarder_record::Timestamp;
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// The last second of a file time of 64 bits that counts nanoseconds since 1601: `2185-07-21T23:34:33Z`. All bits are
-/// set where there is no time, and no event is later.
+/// set if there is no time. No event is later.
 const LAST_FILE_TIME: i64 = 6_802_270_473;
 
 /// The time in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Date {
     At(Timestamp),
-    /// A zero, the first day of 1970, what is before it, or a time that no event has, such as one of the year 9999.
+    /// A zero, a time up to the first day of 1970, or a time that no event has, such as one in the year 9999.
     Missing,
     Invalid,
 }
 
-/// Returns whether a date that was read is written as [`Timestamp`] writes one, with any number of digits: every
-/// receiver reads that. A leap second is not: OpenSearch refuses it.
+/// Returns whether a valid date has the form of [`Timestamp`], with any number of digits. Every receiver reads this
+/// form. A leap second does not have it, because OpenSearch refuses leap seconds.
 pub fn is_plain(text: &str) -> bool {
     let at = |place: usize| text.as_bytes().get(place).copied();
     text.ends_with('Z')
@@ -27,7 +27,7 @@ pub fn is_plain(text: &str) -> bool {
         && text.get(17..19) != Some("60")
 }
 
-/// Returns whether a time that was read says no zone, so that UTC is a guess.
+/// Returns whether a valid time has no zone, so that UTC is a guess.
 pub fn is_without_zone(text: &str) -> bool {
     !is_plain(text) && text.parse::<i64>().is_err() && Timestamp::parse(text).is_err()
 }

@@ -27,7 +27,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// `None` for a type of which nothing is certain.
+    /// Reads a type. Returns `None` if nothing is certain about it.
     pub fn of(event_type: Value<'_>) -> Option<Self> {
         let word = Word::of_value(event_type).joined();
         let word = word.as_str();
@@ -41,7 +41,7 @@ impl EventKind {
     }
 }
 
-/// Words without separators. Consoles spell the end of some in several ways.
+/// Words without separators. Consoles spell the end of some words in several ways.
 pub const EVENT_KINDS: Words<EventKind> = Words {
     field: "event.type",
     rows: &[

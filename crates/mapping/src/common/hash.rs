@@ -2,7 +2,7 @@
 
 use s1_forwarder_record::Escaped;
 
-/// Returns the kind of a hash, by its length. Zeros are no hash: they are in the place of one that was not computed.
+/// Returns the kind of a hash, by its length, and the hash. Zeros are not a hash: they mean that it was not computed.
 pub fn hash(text: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
     let kind = match text.raw().len() {
         32 => "md5",

@@ -1,5 +1,5 @@
-//! Names and paths of processes and files. The console adds words to some, has a path in fields for names, and the path
-//! of a device in the place of a drive.
+//! Names and paths of processes and files. The console adds words to some of them. It writes paths in fields for names,
+//! and the path of a device in place of a drive.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::hash::hash;
 use super::missing::{is_missing_word, is_set};
 use super::remote_origin;
 
-/// A name or a path without what the console adds to it.
+/// A name or a path, without the console's addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image<'a> {
     /// "" for the root of a drive.
@@ -18,7 +18,7 @@ pub struct Image<'a> {
     pub addition: Option<Addition<'a>>,
 }
 
-/// Words in brackets after a name. They say that the name is that of a process.
+/// Words in brackets after a name. They show that the name is the name of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addition<'a> {
     /// `cmd.exe (interactive session)`
@@ -28,12 +28,12 @@ pub enum Addition<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Reads a field for names, which may have a path. An origin on another host is no name.
+    /// Reads a field for names, which may have a path. An origin on another host is not a name.
     pub fn of(value: Value<'a>) -> Option<Self> {
         Self::named(remote_origin::name_of(value)?)
     }
 
-    /// Reads a text as [`Self::of`] does, if the text is no origin on another host.
+    /// Reads a text as [`Self::of`] does. The text must not be an origin on another host.
     pub fn named(text: Escaped<'a>) -> Option<Self> {
         let (text, addition) = split(text);
         if is_missing_word(text) {
@@ -52,12 +52,12 @@ impl<'a> Image<'a> {
         (!is_missing_word(path)).then_some(Self { name: path.last_segment(), path: Some(path), addition })
     }
 
-    /// Returns the path, else the name.
+    /// Returns the path; without a path, the name.
     pub fn text(self) -> Escaped<'a> {
         self.path.unwrap_or(self.name)
     }
 
-    /// Returns whether both have the same name, with or without `.exe`. One of them may have more of the version:
+    /// Returns whether both have the same name, with or without `.exe`. One of them may have a longer version:
     /// `python3` and `python3.11`.
     pub fn is_like(self, other: Self) -> bool {
         let [one, other] = [self, other].map(|image| stem(image.name.raw()));
@@ -68,15 +68,15 @@ impl<'a> Image<'a> {
         !short.is_empty() && beginning.eq_ignore_ascii_case(short) && (version.is_empty() || is_version(version))
     }
 
-    /// Returns the directory, unless the path is one within another directory, or begins with a variable.
+    /// Returns the directory, unless the path is relative or begins with a variable.
     pub fn directory(self) -> Option<&'a str> {
         let path = self.path?.raw();
         let is_rooted = path.starts_with(['/', '\\']) || path.as_bytes().get(1) == Some(&b':');
         path.strip_suffix(self.name.raw()).filter(|_| is_rooted)
     }
 
-    /// Returns whether both may be one program: they are alike, and in one directory if both have one. `has_case` says
-    /// that capitals tell names apart.
+    /// Returns whether both may be one program: their names are alike, and their directories are the same if both have
+    /// one. `has_case` means that names are case-sensitive.
     pub fn may_be(self, other: Self, has_case: bool) -> bool {
         let same = |one: &str, other: &str| if has_case { one == other } else { one.eq_ignore_ascii_case(other) };
         let [one_name, other_name] = [self, other].map(|image| stem(image.name.raw()));
@@ -88,7 +88,8 @@ impl<'a> Image<'a> {
         self.is_like(other) && is_one_name && is_one_place()
     }
 
-    /// Returns the hashes of the file, and those of the command line. All hashes of a record are of one thing.
+    /// Returns the hashes of the file, and the hashes of the command line. All hashes of a record belong to only one of
+    /// them.
     pub fn hashes<const N: usize>(image: Option<Self>, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         let none = [Value::default(); N];
         let is_of_command_line =
@@ -96,12 +97,13 @@ impl<'a> Image<'a> {
         if is_of_command_line { [none, hashes] } else { [hashes, none] }
     }
 
-    /// Returns whether the name is that of a process of whose file the record has neither a path nor a hash.
+    /// Returns whether the name is the name of a process, and the record has neither a path nor a hash of the process's
+    /// file.
     pub fn has_no_file<const N: usize>(self, path: Value<'_>, hashes: [Value<'_>; N]) -> bool {
         self.addition.is_some() && !is_set(path) && !hashes.into_iter().any(is_set)
     }
 
-    /// Returns whether the hash is that of the command line: its first digits are those after the name.
+    /// Returns whether the value is the hash of the command line: it begins with the digits after the name.
     fn is_hash_of_command_line(self, value: Value<'_>) -> bool {
         let Some(Addition::CommandLine(digits)) = self.addition else { return false };
         let Some((_, text)) = value.escaped().and_then(hash) else { return false };
@@ -109,14 +111,14 @@ impl<'a> Image<'a> {
     }
 }
 
-/// A file, by the fields for its path and its name.
+/// A file, from the fields for its path and its name.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedFile<'a> {
-    /// The path of the file, else its name. The console may add something to the name and not to the path.
+    /// The path of the file; without a path, its name. The console may add words to the name and not to the path.
     pub image: Option<Image<'a>>,
-    /// The value that the path is in.
+    /// The value that contains the path.
     pub path: Value<'a>,
-    /// A process whose name is in the place of the file's, while the path is that of another file.
+    /// A process whose name is in the field for the file's name, if the path belongs to another file.
     pub process: Option<Image<'a>>,
 }
 
@@ -136,13 +138,13 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// See [`Image::hashes`].
+    /// Returns the hashes as [`Image::hashes`] does.
     pub fn hashes<const N: usize>(self, hashes: [Value<'a>; N]) -> [[Value<'a>; N]; 2] {
         Image::hashes(self.process.or(self.image), hashes)
     }
 }
 
-/// Returns whether two paths are those of one directory. One may have a device where the other one has a drive.
+/// Returns whether two paths name the same directory. One may begin with a device and the other with a drive.
 fn is_one_directory(one: &str, other: &str, same: impl Fn(&str, &str) -> bool) -> bool {
     let [volume, other_volume] = [one, other].map(length_of_volume);
     let [skipped, other_skipped] = if volume == other_volume { [0, 0] } else { [volume, other_volume] };
@@ -157,12 +159,12 @@ fn is_one_directory(one: &str, other: &str, same: impl Fn(&str, &str) -> bool) -
     }
 }
 
-/// Returns the names in a path. In escaped text, a backslash has two characters; `\\?\` precedes some drives.
+/// Returns the names in a path. In escaped text, a backslash has two characters. Some drives follow `\\?\`.
 fn steps(path: &str) -> impl Iterator<Item = &str> {
     path.split(['/', '\\']).filter(|step| !matches!(*step, "" | "?" | "??"))
 }
 
-/// How many steps `C:` or `\Device\HarddiskVolume3` has.
+/// Returns the number of names in the volume of a path: one in `C:`, two in `\Device\HarddiskVolume3`.
 fn length_of_volume(path: &str) -> usize {
     match steps(path).next() {
         Some(first) if first.ends_with(':') => 1,
@@ -179,15 +181,15 @@ pub fn stem(name: &str) -> &str {
     }
 }
 
-/// Returns a name in whose place there may be a path. A title may have a path in it, which is part of the sentence.
+/// Returns the name, from a name or a path. A path within a title is part of the sentence, and stays.
 pub fn without_directory(text: Escaped<'_>) -> Escaped<'_> {
     let raw = text.raw();
     let is_rooted = raw.starts_with(['/', '\\', '.', '~', '%']) || raw.as_bytes().get(1) == Some(&b':');
     if is_rooted { Image::named(text).map_or(text, |image| image.name) } else { text }
 }
 
-/// Returns a name, or a title such as `cmd.exe (interactive session) detected as Malware`, without what the console
-/// adds to the end of the name. Within a name, such words are those of a file.
+/// Returns a name, or a title such as `cmd.exe (interactive session) detected as Malware`, without the console's
+/// addition at the end of the name. Within a name, such words belong to the file.
 pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
     let (text, _) = split(text);
     let raw = text.raw();
@@ -198,7 +200,7 @@ pub fn without_additions(text: Escaped<'_>) -> Cow<'_, str> {
     }
 }
 
-/// Splits what the console adds from the end of a name or a path. It may have added both.
+/// Splits the console's additions from the end of a name or a path. The console may have added both of them.
 fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
     let text = text.trim();
     let inner = match text.raw().strip_suffix(')') {
@@ -210,7 +212,7 @@ fn split(text: Escaped<'_>) -> (Escaped<'_>, Option<Addition<'_>>) {
         && let Some(addition) = addition(name, words)
         && !name.trim().is_empty()
     {
-        // The digits of a hash say more than a session.
+        // The digits of a hash are worth more than a session.
         let (name, before) = split(Escaped::plain(name));
         let addition = before.filter(|before| matches!(before, Addition::CommandLine(_))).unwrap_or(addition);
         return (name, Some(addition));
@@ -233,7 +235,7 @@ fn addition<'a>(name: &str, words: &'a str) -> Option<Addition<'a>> {
 }
 
 /// Returns whether a name is a path: `C:\a`, `\Device\a`, `\\host\a`, `.\a`, `%TEMP%\a`, `/bin/a`, `./a`, `~/a`,
-/// `C:/a`. Other names have `/` in them too (`kworker/0:1`).
+/// `C:/a`. Other names contain `/` too (`kworker/0:1`).
 fn is_path(text: &str) -> bool {
     ["/", "./", "../", "~/"].into_iter().any(|root| text.starts_with(root))
         || text.as_bytes().get(1..3) == Some(b":/")

@@ -2,14 +2,14 @@
 
 use s1_forwarder_record::Escaped;
 
-/// A MAC address of 6 or 8 bytes: with colons, hyphens or dots, or without.
+/// A MAC address of 6 or 8 bytes, with or without colons, hyphens or dots.
 #[derive(Debug, Clone, Copy)]
 pub struct Mac {
     /// The hexadecimal digits, as received.
     digits: [u8; 16],
     length: usize,
     number: u64,
-    /// The separator of bytes: that which was received, if it separates single bytes, else a colon.
+    /// The separator of bytes: the received one if it separates single bytes, else a colon.
     separator: u8,
 }
 
@@ -54,12 +54,12 @@ impl Mac {
         matches!(mac.length, 12 | 16).then_some(mac)
     }
 
-    /// In capitals with hyphens: `00-25-96-FF-FE-12`.
+    /// Returns the address in capitals with hyphens: `00-25-96-FF-FE-12`.
     pub fn with_hyphens(&self) -> MacText {
         self.spelled(b'-', |digit| digit.to_ascii_uppercase())
     }
 
-    /// With hyphens or colons, as received, else with colons. `None` for a MAC address of 8 bytes.
+    /// Returns the address with hyphens or colons as received, else with colons. `None` for a MAC address of 8 bytes.
     pub fn of_6_bytes(&self) -> Option<MacText> {
         (self.length == 12).then(|| self.spelled(self.separator, |digit| digit))
     }
@@ -77,13 +77,13 @@ impl Mac {
         self.number == 0
     }
 
-    /// Returns whether a program gave it to an interface of its virtual network.
+    /// Returns whether a program gave this address to an interface of its virtual network.
     pub fn is_virtual(&self) -> bool {
         self.is_of_many()
             || self.length == 12 && VIRTUAL.iter().any(|(known, bits)| self.number >> (48 - bits) == *known)
     }
 
-    /// Returns whether many machines have this MAC address: one that nobody was given, and those that are the same at
+    /// Returns whether many machines have this MAC address. Some addresses are not assigned; others are the same at
     /// each installation of a program, or at each adapter of a kind.
     pub fn is_of_many(&self) -> bool {
         // One byte that is repeated: zeros, a broadcast, and the interfaces of Calico and of Azure's network for pods.
@@ -93,16 +93,16 @@ impl Mac {
         }
         matches!(
             self.number,
-            // The address that programs get if they may not know the real one (Android, iOS).
+            // Android and iOS return this address to programs that may not read the real one.
             0x0200_0000_0000
             // The tunnels of Windows for IPv6: Teredo, ISATAP. They have 8 bytes.
             | 0xe0
             // GlobalProtect, and Pulse Secure.
             | 0x0250_4100_0001
-            // Cisco AnyConnect, of either generation of its adapter: in many inventories.
+            // Cisco AnyConnect, both generations of its adapter: in many inventories.
             | 0x0005_9a3c_7800
             | 0x0005_9a3c_7a00
-            // FortiClient: its virtual adapter, and that of its SSL VPN.
+            // FortiClient: its virtual adapter, and the adapter of its SSL VPN.
             | 0x0009_0ffe_0001
             | 0x0009_0faa_0001
             // Juniper Networks Virtual Adapter
@@ -115,11 +115,11 @@ impl Mac {
             | 0x001c_4200_0000..=0x001c_4200_00ff
             // The T2 chip within a Mac, which is an interface of the Mac.
             | 0xacde_4800_1122
-            // The interfaces of the domains of Xen on their host.
+            // The interfaces of Xen domains on their host.
             | 0xfeff_ffff_ffff
             // The host's end of the network to the BMC of a server (Supermicro and others with firmware of AMI).
             | 0xbe3a_f2b6_059f
-            // The bridges of LXC and Waydroid, and that of OpenShift Local.
+            // The bridges of LXC, Waydroid and OpenShift Local.
             | 0x0016_3e00_0000..=0x0016_3e00_0001
             | 0x5254_00fd_bed0
             // A guest of QEMU that was started without a MAC address.

@@ -5,9 +5,9 @@ use s1_forwarder_record::Value;
 use super::word::Word;
 use super::words::{Choice, Words};
 
-/// The end of a word says what it is: a virtual machine scale set is no virtual machine. A Kubernetes node is a server,
-/// whether it is a virtual one or not. Of two rows with the same end, the longer one comes first: a virtual desktop is
-/// no desktop.
+/// The end of a word decides: a virtual machine scale set is not a virtual machine. A Kubernetes node is a server,
+/// whether it is virtual or not. Of two rows with the same end, the longer row comes first: a virtual desktop is not a
+/// desktop.
 pub const MACHINES: Words<Choice> = Words {
     field: "device.type",
     rows: &[
@@ -86,7 +86,7 @@ pub const MACHINES: Words<Choice> = Words {
     ],
 };
 
-/// How the names of databases end: `MySQL`, `MariaDB`, `Azure Cosmos`.
+/// Ends of the names of databases: `MySQL`, `MariaDB`, `Azure Cosmos`.
 const DATABASES: [&str; 5] = ["sql", "postgres", "db", "cosmos", "redis"];
 
 /// Words for a group of machines.
@@ -97,8 +97,8 @@ fn machine(value: Value<'_>) -> Option<Choice> {
     MACHINES.find(word.as_str()).filter(|_| !is_database(word))
 }
 
-/// Returns whether a word is that of a database which a cloud runs and calls a server: `Azure MySQL Flexible Server`. A
-/// `DB Server` is a machine.
+/// Returns whether a word is a database that a cloud calls a server: `Azure MySQL Flexible Server`. A `DB Server` is a
+/// machine.
 fn is_database(word: Word) -> bool {
     let mut parts = word.as_str().split(|letter: char| !letter.is_ascii_alphanumeric());
     let is_product = |part: &str| part != "db" && DATABASES.iter().any(|end| part.ends_with(end));
@@ -110,13 +110,13 @@ pub fn is_machine(value: Value<'_>) -> bool {
     machine(value).is_some()
 }
 
-/// Returns whether a word is that of a set, a group or a cluster.
+/// Returns whether a word is a set, a group or a cluster.
 pub fn is_group(value: Value<'_>) -> bool {
     Word::of_value(value).ends_in(&GROUPS)
 }
 
-/// Returns the word for a node of Kubernetes, else the first word that is the type of a machine. A word that only says
-/// that there is one comes last. A laptop is a workstation too, so its word comes before that.
+/// Returns the word for a Kubernetes node, else the first word that is a type of machine. A word for a machine of
+/// unknown type comes last. `Laptop` comes before `workstation`, because a laptop is a workstation too.
 pub fn machine_type<const N: usize>(words: [Value<'_>; N]) -> Value<'_> {
     let is_node = |word: Value<'_>| Word::is(word, "kubernetes_node");
     let is_type = |word: Value<'_>| machine(word).is_some_and(|(id, _)| id != 0);

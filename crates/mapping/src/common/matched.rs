@@ -16,7 +16,7 @@ pub const EVENT_IP_VERSIONS: Words<&str> = Words {
     rows: &[("tcpv4*", "ipv4"), ("udpv4*", "ipv4"), ("tcpv6*", "ipv6"), ("udpv6*", "ipv6")],
 };
 
-/// The event that a detection rule matched, as its record tells it.
+/// The event that a detection rule matched, from the values of the record.
 #[derive(Debug, Clone, Copy)]
 pub struct Matched<'a> {
     pub event_type: Value<'a>,
@@ -27,8 +27,9 @@ pub struct Matched<'a> {
 }
 
 impl<'a> Matched<'a> {
-    /// `login` are values that only logins have, first whether it was successful. With one of them, the event is a
-    /// login whatever its type is called. With the category of an indicator, an event without a type is one.
+    /// Reads the event. `login` are values that only logins have; the first one says whether the login succeeded. With
+    /// one of these values, the event is a login, whatever its type. An event without a type is an indicator if it has
+    /// an indicator's category.
     pub fn new(event_type: Value<'a>, category: Value<'a>, login: [Value<'a>; 4], target: [Value<'a>; 3]) -> Self {
         let kind = match EventKind::of(event_type) {
             Some(EventKind::Logout) => Some(EventKind::Logout),
@@ -39,12 +40,12 @@ impl<'a> Matched<'a> {
         Self { event_type, kind, has_target: target.into_iter().any(is_set), is_successful: login[0] }
     }
 
-    /// `tcp` or `udp`, if the type of the event names it.
+    /// Returns `tcp` or `udp`, if the type of the event names it.
     pub fn transport(&self) -> Option<&'static str> {
         EVENT_TRANSPORTS.of(self.event_type)
     }
 
-    /// `ipv4` or `ipv6`, if the type of the event names it.
+    /// Returns `ipv4` or `ipv6`, if the type of the event names it.
     pub fn ip_version(&self) -> Option<&'static str> {
         EVENT_IP_VERSIONS.of(self.event_type)
     }

@@ -1,17 +1,17 @@
-//! Values that say something, and texts that the console writes in place of a missing value.
+//! Tells values from placeholders: texts that the console writes in place of a missing value.
 
 use s1_forwarder_record::{Escaped, Value};
 
-/// Returns whether the text is one that the console writes in place of a missing value.
+/// Returns whether the text is a placeholder, which the console writes in place of a missing value.
 pub fn is_missing_word(text: Escaped<'_>) -> bool {
     let is_word = match text.raw().len() {
-        // Windows and Linux write a hyphen where there is nobody and nothing.
+        // Windows and Linux write a hyphen for a missing user or value.
         1 => text.is("-"),
         2 => text.is("-1"),
         3 => text.is("n/a"),
         4 => text.is("none") || text.is("null"),
         7 => text.is("unknown"),
-        // The id of nothing.
+        // An id of only zeros means that there is no object.
         32 | 36 if text.raw().bytes().all(|byte| matches!(byte, b'0' | b'-')) => true,
         13 if text.is("not available") => true,
         // In the place of a domain.
@@ -23,17 +23,17 @@ pub fn is_missing_word(text: Escaped<'_>) -> bool {
     is_word || text.raw().bytes().all(|byte| byte.is_ascii_whitespace())
 }
 
-/// Returns whether the value is a text that says something.
+/// Returns whether the value is a scalar, and neither blank nor a placeholder.
 pub fn is_set(value: Value<'_>) -> bool {
     text(value).is_some()
 }
 
-/// Returns the text of a value that says something.
+/// Returns the text of a scalar that is neither blank nor a placeholder.
 pub fn text(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().filter(|text| !is_missing_word(*text))
 }
 
-/// Returns the text of a value without the blanks around it, if it says something.
+/// Returns the text of a scalar without the blanks around it, unless it is blank or a placeholder.
 pub fn trimmed(value: Value<'_>) -> Option<Escaped<'_>> {
     value.escaped().map(Escaped::trim).filter(|text| !is_missing_word(*text))
 }

@@ -57,11 +57,11 @@ pub const ARCHITECTURES: Words<Architecture> = Words {
 /// Words that only say how wide a processor's registers are: each make has both.
 pub const BITS: Words<&str> = Words { field: "device.os.cpu_bits", rows: &[("64_bit", "64"), ("32_bit", "32")] };
 
-/// The make of a processor, of which there is one architecture for each width.
+/// The make of a processor. Each make has one architecture per register width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Make {
     X86,
-    /// 64 bit, unless the record says 32 bit.
+    /// 64 bit, unless the record has 32 bit.
     Arm,
     /// All products have 64 bit.
     Arm64,
@@ -123,8 +123,8 @@ pub const MAKES: Words<Make> = Words {
     ],
 };
 
-/// Returns the architecture that the word for it says, else what is in the name of the processor or of the system: an
-/// architecture, or the make of a processor. "64 bit" alone says nothing of the make.
+/// Returns the architecture of `word`. Otherwise, reads it from the names of the processor and the system: they have an
+/// architecture, or the processor's make. "64 bit" alone says nothing about the make.
 pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) -> Option<Architecture> {
     ARCHITECTURES.of(word).or_else(|| {
         let (make, width) = names.into_iter().find_map(make_and_width)?;
@@ -140,8 +140,8 @@ pub fn architecture<'a, const N: usize>(word: Value<'a>, names: [Value<'a>; N]) 
     })
 }
 
-/// Returns the [`architecture`] of a record that has no word for it. The name of a system has no make of a processor,
-/// and most have no architecture.
+/// Returns the [`architecture`] from the names of systems, for a record without a word for it. A system's name has no
+/// make of a processor, and most names have no architecture.
 pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<Architecture> {
     let has_one = |name: &Value<'_>| {
         name.escaped().is_some_and(|text| ["64", "86", "arm"].into_iter().any(|part| text.raw().contains(part)))
@@ -149,8 +149,7 @@ pub fn architecture_of_system<const N: usize>(names: [Value<'_>; N]) -> Option<A
     names.into_iter().filter(has_one).find_map(|name| architecture(Value::default(), [name]))
 }
 
-/// Returns the make that a name says, and the bits if it names an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev
-/// 4`.
+/// Returns the make in a name, and the bits if it has an architecture: `5.10.0-29-amd64`, `ARMv7 Processor rev 4`.
 fn make_and_width(name: Value<'_>) -> Option<(Make, Option<&'static str>)> {
     let text = name.escaped()?;
     let is_separator = |character: char| !character.is_alphanumeric() && character != '_';

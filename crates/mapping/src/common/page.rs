@@ -10,7 +10,8 @@ pub fn unified_alert<'a>(host: &'a str, id: Escaped<'a>) -> [&'a str; 4] {
     ["https://", host, "/incidents/unified-alerts?alertId=", id.raw()]
 }
 
-/// Returns the alert of a custom rule: the list of alerts, which its id reduces to it. `None` for what is no id.
+/// Returns the page of a custom rule's alert: the list of alerts, filtered by the alert's id. `None` if the value is
+/// not an id.
 pub fn alert<'a>(host: &'a str, id: Value<'a>) -> Option<[&'a str; 4]> {
     let id = id.escaped().filter(|id| !id.raw().is_empty() && id.raw().bytes().all(|byte| byte.is_ascii_digit()))?;
     Some(["https://", host, "/incidents/unified-alerts?alertsTable.filters=externalId__FULLTEXT%3D", id.raw()])

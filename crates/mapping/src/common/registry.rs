@@ -5,7 +5,7 @@ use s1_forwarder_record::Escaped;
 use super::word::Word;
 use super::words::Words;
 
-/// Short names of hives, for the console's and the kernel's.
+/// Short names of hives, for the names that the console and the kernel use.
 pub const HIVES: Words<&str> = Words {
     field: "registry.hive",
     rows: &[
@@ -46,7 +46,7 @@ pub const DATA_TYPES: Words<&str> = Words {
     ],
 };
 
-/// Splits a path into the short name of its hive and the rest. The console and the kernel have names of their own for
+/// Splits a path into the short name of its hive and the rest. The console and the kernel have different names for
 /// hives: `MACHINE\SOFTWARE`, `\REGISTRY\MACHINE\SOFTWARE`.
 pub fn hive(path: Escaped<'_>) -> Option<(&'static str, Escaped<'_>)> {
     let (mut first, mut rest) = path.split_backslash().unwrap_or((path, Escaped::plain("")));

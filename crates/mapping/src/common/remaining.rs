@@ -21,7 +21,7 @@ pub fn write_remaining<'a>(
     block.visit(&mut RemainingWriter { reserved, ..RemainingWriter::new(json, used, key_case) });
 }
 
-/// Writes what [`write_remaining`] does, for `data` of an activity, with the console's keys.
+/// Writes the remaining values of an activity's `data`, as [`write_remaining`] does, with the console's keys.
 pub fn write_remaining_data<'a>(json: &mut Json<'_>, used: &Used, data: &impl Block<'a>) {
     let path = &Path { outer: Some(&RECORD), key: "data" };
     data.visit(&mut RemainingWriter { path, ..RemainingWriter::new(json, used, KeyCase::AsReceived) });

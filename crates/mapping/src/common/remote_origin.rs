@@ -5,7 +5,7 @@ use s1_forwarder_record::{Escaped, Value};
 use super::account::Account;
 use super::address::Address;
 
-/// The only domains with a space: those of accounts of Windows itself.
+/// The only domains with a space: domains of Windows' own accounts.
 const SPACED_DOMAINS: [&str; 4] = ["NT AUTHORITY", "NT SERVICE", "FONT DRIVER HOST", "WINDOW MANAGER"];
 
 /// The parts of `Lateral Movement 192.0.2.3 ACME\jane (interactive session)`.
@@ -34,18 +34,18 @@ impl<'a> RemoteOrigin<'a> {
     }
 }
 
-/// Returns the user at the beginning of the text. Other words in its place are no user.
+/// Returns the user at the beginning of the text; `None` if other words are there.
 fn account(text: &str) -> Option<Account<'_>> {
     let text = text.split_once('(').map_or(text, |(user, _)| user).trim();
     Account::of_text(Escaped::plain(text)).filter(|account| match account.domain {
         Some(domain) if domain.raw().contains(' ') => SPACED_DOMAINS.into_iter().any(|known| domain.is(known)),
-        // The domain in `C:\tool.exe` is none.
+        // The drive in `C:\tool.exe` is not a domain.
         Some(domain) => !domain.raw().contains(':'),
         None => !text.contains(' '),
     })
 }
 
-/// Returns a name of a process or a file; `None` if the console wrote a remote origin there.
+/// Returns the name of a process or a file; `None` if the value is a remote origin.
 pub fn name_of(value: Value<'_>) -> Option<Escaped<'_>> {
     if RemoteOrigin::of(value).is_some() { None } else { value.escaped() }
 }

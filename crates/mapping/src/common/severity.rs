@@ -1,4 +1,4 @@
-//! The severities of all streams, and the words that they are read from.
+//! The severities of all streams, and the console's words for them.
 
 use s1_forwarder_record::Value;
 
@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Returns the spelling of vulnerability databases.
+    /// Returns the severity in the spelling of vulnerability databases.
     pub fn capitalised(self) -> &'static str {
         match self {
             Self::Informational => "Informational",
@@ -27,7 +27,7 @@ impl Severity {
         }
     }
 
-    /// From `severity_id` of the table of activity types.
+    /// Reads `severity_id` of the table of activity types.
     pub fn of_id(id: u8) -> Self {
         match id {
             0 | 1 => Self::Informational,
@@ -38,15 +38,15 @@ impl Severity {
         }
     }
 
-    /// From the confidence of a detection, in all streams: malicious ransomware is critical. `None` for words that
-    /// [`BY_CONFIDENCE`] does not have.
+    /// Returns the severity for the confidence of a detection, in all streams. Malicious ransomware is critical. `None`
+    /// for words that [`BY_CONFIDENCE`] does not have.
     pub fn of_confidence(confidence: Value<'_>, classification: Value<'_>) -> Option<Self> {
         let severity = BY_CONFIDENCE.of(confidence)?;
         let is_critical = severity == Self::High && Word::is(classification, "ransomware");
         Some(if is_critical { Self::Critical } else { severity })
     }
 
-    /// From the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
+    /// Reads the severity of a custom rule (`Low`) or of its hit (`E_LOW`).
     pub fn of_value(value: Value<'_>) -> Option<Self> {
         let word = Word::of_value(value);
         SEVERITIES.find(word.as_str().strip_prefix("e_").unwrap_or(word.as_str()))

@@ -68,7 +68,8 @@ const ACCOUNTS: [(&str, &[&str]); 9] = [
     ("-504", &["WDAGUtilityAccount"]),
 ];
 
-/// Returns whether an account may have this id. The account of a machine (`WS-7$`) has those of its services.
+/// Returns whether an account may have this id. The account of a machine (`WS-7$`) has the ids of the machine's
+/// services.
 pub fn may_be_of(sid: Escaped<'_>, account: Account<'_>) -> bool {
     let name = account.name.decode();
     let is_name = |known: &&str| lower_case(known).eq(lower_case(&name));
@@ -78,19 +79,19 @@ pub fn may_be_of(sid: Escaped<'_>, account: Account<'_>) -> bool {
     }
 }
 
-/// Returns whether the name is one of SYSTEM's, in the languages of Windows.
+/// Returns whether this is `SYSTEM`, by its names in the languages of Windows.
 pub fn is_system(account: Account<'_>) -> bool {
     is_one_of(account, &["S-1-5-18"])
 }
 
-/// Returns whether the name is that of `LOCAL SERVICE` or `NETWORK SERVICE`, in the languages of Windows.
+/// Returns whether this is `LOCAL SERVICE` or `NETWORK SERVICE`, by their names in the languages of Windows.
 pub fn is_service(account: Account<'_>) -> bool {
     is_one_of(account, &["S-1-5-19", "S-1-5-20"])
 }
 
 fn is_one_of(account: Account<'_>, ids: &[&str]) -> bool {
     let name = account.name.decode();
-    // A name in capitals has as many bytes.
+    // A name in capitals has the same number of bytes.
     let is_name = |known: &&str| known.len() == name.len() && lower_case(known).eq(lower_case(&name));
     ACCOUNTS.iter().filter(|(id, _)| ids.contains(id)).any(|(_, names)| names.iter().any(is_name))
 }

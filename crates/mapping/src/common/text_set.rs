@@ -1,4 +1,4 @@
-//! A set of texts in one buffer, which the next event uses again.
+//! A set of texts in one buffer, which is reused for the next event.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::missing::is_missing_word;
 use crate::fnv::fnv1a;
 use crate::json::Json;
 
-/// Most texts that are compared one by one. Nearly all sets have fewer.
+/// Maximum number of texts that are compared one by one. Nearly all sets have fewer.
 const MAX_SEARCHED: usize = 16;
 
 /// Texts without duplicates, in one buffer that is reused for the next event.
@@ -27,7 +27,7 @@ impl TextSet {
         self.many = None;
     }
 
-    /// Returns whether the text is new.
+    /// Adds a text, unless it is empty. Returns whether it is new.
     pub fn add(&mut self, text: Escaped<'_>) -> bool {
         let text = text.raw();
         let fingerprint = fnv1a(text.as_bytes());
@@ -60,7 +60,7 @@ impl TextSet {
             None => {
                 self.entries.iter().enumerate().any(|(index, entry)| entry.0 == fingerprint && self.at(index) == text)
             }
-            // The fingerprints of any number of texts can be made equal.
+            // An attacker can give any number of texts the same fingerprint.
             Some(many) => many.contains(text),
         }
     }

@@ -13,7 +13,7 @@ pub fn timestamp(value: Value<'_>) -> Option<Timestamp> {
     }
 }
 
-/// Returns whether a threat or an alert was created and updated within a minute.
+/// Returns whether a threat or an alert was last updated within a minute of its creation, or never.
 pub fn is_new(created: Value<'_>, updated: Value<'_>) -> bool {
     match (timestamp(created), timestamp(updated)) {
         (Some(created), Some(updated)) => created.since(updated).max(updated.since(created)).as_secs_f64() <= 60.0,
@@ -32,7 +32,8 @@ pub enum DetectionType {
 pub const DETECTION_TYPES: Words<DetectionType> =
     Words { field: "event.category", rows: &[("static", DetectionType::Static), ("dynamic", DetectionType::Dynamic)] };
 
-/// Returns the size of a file, the number of a process or of processors. The console has 0 where it knows none.
+/// Returns the value, unless it is 0. The console writes 0 for an unknown file size, process number or number of
+/// processors.
 pub fn unless_zero(value: Value<'_>) -> Value<'_> {
     if value.escaped().is_some_and(|text| text.is("0")) { Value::default() } else { value }
 }
@@ -49,7 +50,7 @@ pub fn suffix(name: Escaped<'_>) -> Option<Escaped<'_>> {
     (is_suffix && !stem.is_empty()).then_some(Escaped::plain(suffix))
 }
 
-/// Returns whether what follows the last dot is a part of a version and no extension: `python3.11`.
+/// Returns whether the text after the last dot is part of a version and not an extension: `python3.11`.
 pub fn is_version(suffix: Escaped<'_>) -> bool {
     suffix.raw().bytes().all(|byte| byte.is_ascii_digit())
 }

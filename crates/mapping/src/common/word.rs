@@ -1,11 +1,11 @@
-//! Words of the console in one form.
+//! The console's words in one normal form.
 
 use s1_forwarder_record::{Escaped, Value};
 
 use super::missing::trimmed;
 
-/// A normalised word for table lookups: trimmed, in lower case, with one underscore for spaces and hyphens that follow
-/// each other. "" for a text that is not ASCII or longer than all words of the tables.
+/// A normalised word for table lookups: trimmed, in lower case, with one underscore for consecutive spaces and hyphens.
+/// It is "" for a text that is not ASCII, or longer than all words of the tables.
 #[derive(Debug, Clone, Copy)]
 pub struct Word {
     bytes: [u8; 48],
@@ -36,7 +36,7 @@ impl Word {
         Self::of(value.escaped().unwrap_or(Escaped::plain("")))
     }
 
-    /// Returns the word of a scalar that says something; "" for other values.
+    /// Returns the word of a scalar; "" for placeholders and other values.
     pub fn of_set(value: Value<'_>) -> Self {
         Self::of(trimmed(value).unwrap_or(Escaped::plain("")))
     }

@@ -9,8 +9,8 @@ use super::word::Word;
 pub struct Words<T: 'static> {
     /// The path of the field.
     pub field: &'static str,
-    /// The first row that fits a word counts. `signed*` fits all words that begin so, `*_server` all that end so, and
-    /// `*login*` all that contain it.
+    /// The first row that fits a word counts. `signed*` fits words with this beginning, `*_server` words with this end,
+    /// and `*login*` words that contain it.
     pub rows: &'static [(&'static str, T)],
 }
 
@@ -41,7 +41,7 @@ fn fits(known: &str, word: &str) -> bool {
     }
 }
 
-/// The rows of a table as texts: each word with what it means.
+/// The rows of a table as texts: each word with its meaning.
 pub struct PrintedWords {
     pub field: &'static str,
     pub rows: Vec<(&'static str, String)>,

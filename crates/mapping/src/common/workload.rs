@@ -14,8 +14,8 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Returns the text after the last colon is the tag, unless it has a slash: then the colon precedes a registry's
-    /// port. A text with blanks or other characters that no image has is not split.
+    /// Splits the name of an image. The text after the last colon is the tag, unless it has a slash: then the colon
+    /// precedes a registry's port. A text with characters that no image has, such as blanks, is not split.
     pub fn of(text: &'a str) -> Self {
         let text = without_scheme(text.trim());
         if is_digest(text) {
@@ -42,19 +42,19 @@ pub fn without_scheme(text: &str) -> &str {
     after("://").or_else(|| after(r":\/\/")).map_or(text, |(_, rest)| rest)
 }
 
-/// Returns whether a text is `sha256:` and a hash of this kind.
+/// Returns whether a text is `sha256:` and a SHA-256 hash.
 fn is_digest(text: &str) -> bool {
     let digits = text.strip_prefix("sha256:").unwrap_or_default();
     digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The text is as JSON has it: of its escape sequences only a slash may be in the name of an image.
+/// Returns whether a text can be part of an image's name. Of JSON's escape sequences, only `\/` can be in such a name.
 fn is_part(text: &str) -> bool {
     let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     !text.is_empty() && text.split(r"\/").all(is_plain)
 }
 
-/// Returns the labels of a container or a pod, from a list or from one text with commas. A comma in quotes is one of a
+/// Returns the labels of a container or a pod, from a list or from one text with commas. A comma in quotes belongs to a
 /// value.
 pub fn labels(value: Value<'_>) -> impl Iterator<Item = Escaped<'_>> {
     let in_text = value.escaped().into_iter().flat_map(|text| {
@@ -68,7 +68,7 @@ pub fn labels(value: Value<'_>) -> impl Iterator<Item = Escaped<'_>> {
     in_list.chain(in_text.map(Escaped::plain)).map(Escaped::trim).filter(|label| !is_missing_word(*label))
 }
 
-/// Splits `name=value` or `name:"value"`: the console has both.
+/// Splits `name=value` or `name:"value"`: the console writes both forms.
 pub fn split_label(text: &str) -> Option<(&str, &str)> {
     let text = text.trim();
     let (name, value) = match text.strip_suffix('"').and_then(|text| text.split_once(":\"")) {

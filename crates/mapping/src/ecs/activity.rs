@@ -1,4 +1,4 @@
-//! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` say what it is about.
+//! Maps `/activities` to ECS. The number of the type says what happened; the keys of `data` name the subject.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
@@ -15,7 +15,7 @@ use crate::streams::activity::{ActivityClass, ActivityParts, Subject, Users};
 
 const MANAGEMENT_UPDATED: u32 = 26;
 
-/// Returns whether the type is not in the table.
+/// Maps an activity. Returns whether its type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
@@ -40,7 +40,7 @@ pub(super) fn map(
     match (class.subject, file.origin) {
         (Subject::Firewall, _) => part::connection(event, &parts.connection()),
         (_, Some(origin)) => remote_origin::write(event, &origin),
-        // The address is that of the endpoint to which the device was connected.
+        // The address belongs to the endpoint to which the device was connected.
         (Subject::Device, None) => part::source(event, parts.address()),
         (_, None) if !parts.is_by_agent() => part::source(event, parts.address()),
         _ => {}
@@ -96,7 +96,7 @@ fn event_object(
     event.close(open);
 }
 
-/// Writes why something failed, or what an analyst decided. The values stay in the record.
+/// Writes the reason of a failure, or an analyst's decision. The values stay in the record.
 fn reason(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>, class: &ActivityClass) {
     let threat = parts.threat();
     let status = text(threat.status);

@@ -39,7 +39,7 @@ pub(super) fn source(event: &mut Event<'_>, address: Value<'_>) {
     event.close(open);
 }
 
-/// Writes `host.*` of an endpoint, and returns its platform. Without an endpoint, the platform is that of an exclusion
+/// Writes `host.*` of an endpoint, and returns its platform. Without an endpoint, returns the platform of an exclusion
 /// or a blocklist entry.
 pub(super) fn host<'a>(event: &mut Event<'_>, endpoint: &Endpoint<'a>) -> Value<'a> {
     let open = event.open("host");
@@ -52,7 +52,7 @@ pub(super) fn host<'a>(event: &mut Event<'_>, endpoint: &Endpoint<'a>) -> Value<
     platform
 }
 
-/// Writes `host.os`. The event has no capitals of the family.
+/// Writes `host.os`, and returns the family. The event has the family in lower case.
 fn platform<'a>(event: &mut Event<'_>, os: &Os<'a>) -> Value<'a> {
     let open = event.open("os");
     endpoint::os_fields(event, os);
@@ -64,7 +64,7 @@ fn platform<'a>(event: &mut Event<'_>, os: &Os<'a>) -> Value<'a> {
     os.family
 }
 
-/// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `platform` is that of the endpoint.
+/// Writes `file.*`: the file that was detected, fetched, blocked or excluded. `platform` is the endpoint's platform.
 pub(super) fn file(
     event: &mut Event<'_>,
     file: &ReportedFile<'_>,
@@ -145,7 +145,7 @@ impl Excluded {
         field.to_owned()
     }
 
-    /// `is_entry` says that a value without a kind is one of an exclusion or of a blocklist.
+    /// Returns the kind. `is_entry` means that a value without a kind belongs to an exclusion or a blocklist.
     fn of(exclusion: &Exclusion<'_>, is_entry: bool) -> Option<Self> {
         let text = exclusion.value.escaped()?.raw();
         let word = Word::of_value(exclusion.kind);
@@ -161,7 +161,7 @@ impl Excluded {
     }
 }
 
-/// Writes `process.*`: in firewall activities the process itself, else the malicious one.
+/// Writes `process.*`: in firewall activities the process itself, else the malicious process.
 pub(super) fn process(
     event: &mut Event<'_>,
     parts: &ActivityParts<'_, '_>,

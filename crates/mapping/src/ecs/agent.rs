@@ -25,7 +25,7 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     device(event, &parts.hardware);
     event.tail();
 
-    // The path of the UUID joins streams, so what is none is not there.
+    // The path of the UUID joins streams, so only a valid UUID is written there.
     let uuid = parts.endpoint.agent_uuids[0];
     let original = if is_set(uuid) { Value::default() } else { uuid };
     event.mark(original);
@@ -37,7 +37,8 @@ pub(super) fn map(event: &mut Event<'_>, common: &CommonFields<'_>, agent: &Agen
     vendor.close(agent);
 }
 
-/// `event.id` is the agent's id and the time of the change: with the id alone, all states would be one event.
+/// Writes `event`. `event.id` is the agent's id and the time of the change: with the id alone, all states would be one
+/// event.
 fn event_object(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &AgentParts<'_>) {
     let open = event.open("event");
     event.json.word("kind", "state");

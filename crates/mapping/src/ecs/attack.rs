@@ -26,7 +26,7 @@ pub(super) struct AttackBuffers {
 }
 
 /// Tactics and techniques of the indicators of a record, without duplicates, in order of appearance. The lists of ids,
-/// names and references of an event match by position; what has no id comes last.
+/// names and references of an event match by position; entries without an id come last.
 pub(super) struct Techniques<'s>(&'s mut AttackBuffers);
 
 impl<'s> Techniques<'s> {
@@ -68,7 +68,7 @@ impl<'s> Techniques<'s> {
         techniques
     }
 
-    /// Writes `event.reason`: the descriptions.
+    /// Writes the descriptions as `event.reason`.
     pub fn write_reason(&self, json: &mut Json<'_>) {
         let mut descriptions = self.0.descriptions.iter();
         let Some(first) = descriptions.next() else { return };
@@ -118,7 +118,7 @@ impl<'s> Techniques<'s> {
         }
     }
 
-    /// Adds a technique by its id, which threats have in the place of a name. The id may be that of a tactic.
+    /// Adds a technique by its id, which threats have in place of a name. The id may belong to a tactic.
     fn add(&mut self, attack: &Attack<'_>) {
         let ids = match attack.named() {
             Some(Technique::Known(ids)) => ids,
@@ -128,7 +128,7 @@ impl<'s> Techniques<'s> {
             }
             None => return,
         };
-        // With a sub-technique, the name as received is the name of that.
+        // With a sub-technique, the received name is the sub-technique's name.
         let own_name = || attack.name().filter(|_| ids.sub.is_none());
         let known = |id| attack::technique_name(id).map(Escaped::plain);
         let id = Escaped::plain(ids.technique);
@@ -138,7 +138,7 @@ impl<'s> Techniques<'s> {
         }
         let Some(sub) = sub.filter(|sub| self.0.sub_ids.add(*sub)) else { return };
         let name = known(sub.raw()).or_else(|| attack.name()).unwrap_or(sub);
-        // Some techniques have sub-techniques of the same name.
+        // Sub-techniques of different techniques may have the same name.
         if !self.0.sub_names.add(name) {
             let own = known(ids.technique).unwrap_or(id);
             self.0.sub_names.insert(Escaped::plain(&format!("{}: {}", own.raw(), name.raw())));

@@ -3,8 +3,8 @@
 use super::event::Event;
 use crate::parts::Cloud;
 
-/// Writes the provider, what is known of the account and the machine there, region and zone. An Amazon ECS task runs on
-/// AWS even if no provider is named.
+/// Writes the provider, the account, the machine, the region and the zone. An Amazon ECS task runs on AWS even if the
+/// record names no provider.
 pub(super) fn write(event: &mut Event<'_>, cloud: &Cloud<'_>, is_ecs_task: bool) {
     let open = event.open("cloud");
     match cloud.provider {

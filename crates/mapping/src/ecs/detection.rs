@@ -23,7 +23,7 @@ pub(super) const SIGNATURES: Words<bool> = Words {
     ],
 };
 
-/// Writes all objects of the event except `event`, `organization`, `group` and those after them.
+/// Writes all objects of the event except `event`, `organization`, `group` and the objects after them.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     rule(event, &detection.rule);
     connection(event, detection);
@@ -49,7 +49,7 @@ fn rule(event: &mut Event<'_>, rule: &Rule<'_>) {
     event.close(open);
 }
 
-/// The addresses are never the endpoint's own.
+/// Writes `source`, `destination` and `network`. The addresses are never the endpoint's own.
 fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     let open = event.open("source");
     let [ip, other] = detection.source_ips();
@@ -70,7 +70,7 @@ fn connection(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
 }
 
-/// The user who logged in, else the user of the process.
+/// Writes the user who logged in, else the user of the process.
 fn user_object(event: &mut Event<'_>, detection: &Detection<'_>) {
     let login = &detection.login;
     let is_login = [login.name, login.domain, login.sid].into_iter().any(|value| Login::text(value).is_some());
@@ -109,7 +109,7 @@ fn dll(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
 }
 
-/// The indicator of a threat intelligence feed. If its type is unknown, type and value stay in the record.
+/// Writes the indicator of a threat intelligence feed. If its type is unknown, its type and value stay in the record.
 fn indicator(event: &mut Event<'_>, indicator: &Indicator<'_>) {
     let threat = event.open("threat");
     let open = event.open("indicator");
@@ -159,7 +159,7 @@ pub(super) fn indicator_type(kind: IndicatorKind) -> &'static str {
 }
 
 /// Writes the process. If a process was started, ECS has the started process and its parent. The parent's parent stays
-/// in the record. In all other events, the process is the one that acted.
+/// in the record. In all other events, this is the process that acted.
 fn process(event: &mut Event<'_>, detection: &Detection<'_>) {
     let is_start = detection.matched.kind == Some(EventKind::ProcessCreation) && detection.target.is_set();
     let open = event.open("process");
@@ -206,7 +206,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     user::write_process_user(event, process.user);
 }
 
-/// Dates and signature without path and hashes are the console's defaults: there is no file.
+/// Writes `file`. Without a path and hashes there is no file: dates and signature are then the console's defaults.
 fn file(event: &mut Event<'_>, file: &TargetFile<'_>) {
     let [sha1, sha256] = file.hashes;
     file.hashes_of_command_line.into_iter().for_each(|hash| event.relate_hash(hash));

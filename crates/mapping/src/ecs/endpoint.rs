@@ -71,8 +71,8 @@ fn os(event: &mut Event<'_>, os: &Os<'_>) {
     event.close(open);
 }
 
-/// Writes the fields of the open `host.os` but `full`, and returns name and version. Type and family stay in the
-/// record: ECS does not have all words of the console.
+/// Writes the fields of the open `host.os` except `full`, and returns the name and the version. Type and family stay in
+/// the record: ECS does not have all words of the console.
 pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escaped<'a>>; 2] {
     if let Some(kind) = os.types.into_iter().find_map(os_type) {
         event.json.word("type", kind);
@@ -83,8 +83,8 @@ pub(super) fn os_fields<'a>(event: &mut Event<'_>, os: &Os<'a>) -> [Option<Escap
     [event.first("name", os.names), event.first("version", os.versions)]
 }
 
-/// Writes `host.ip` (what the console names, then the interfaces, at last the external address) and `host.mac`. All
-/// values stay in the record.
+/// Writes `host.ip` and `host.mac`. The addresses that the console names come first, then the interfaces, then the
+/// external address. All values stay in the record.
 pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let [mut ips, mut macs] = event.take_sets();
     for value in endpoint.addresses {
@@ -107,7 +107,7 @@ pub(super) fn addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     event.return_sets([ips, macs]);
 }
 
-/// Uses up the addresses in addition to those of interfaces, as far as each is one address that `host.ip` has as it is.
+/// Marks the addresses outside the interfaces as used, if `host.ip` has them in the same spelling.
 pub(super) fn mark_addresses(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     endpoint.addresses.into_iter().chain([endpoint.external]).for_each(|value| event.mark_address(value));
 }
@@ -121,7 +121,7 @@ fn macs(event: &mut Event<'_>, value: Value<'_>) {
     event.json.close(list);
 }
 
-/// Returns a MAC address that is no other machine's.
+/// Reads a MAC address; `None` if many machines have it.
 fn own_mac(text: Escaped<'_>) -> Option<Mac> {
     Mac::of(text).filter(|mac| !mac.is_of_many())
 }

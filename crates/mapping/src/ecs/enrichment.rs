@@ -1,4 +1,4 @@
-//! Notes and timeline of a threat, which the lane fetches in addition to the record.
+//! Writes the notes and the timeline of a threat, which the lane fetches in addition to the record.
 
 use s1_forwarder_record::Escaped;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use super::vendor::VendorObject;
 use crate::common::hash::hash;
 use crate::streams::enrichment::{DESCRIPTIONS, Enrichment, Item, REPEATED_IDS, is_empty};
 
-/// The one object of an item, whose keys differ from one type of activity to another.
+/// The only object of an item. Its keys depend on the type of the activity.
 const DATA: &str = "data";
 
 impl Enrichment {
@@ -47,7 +47,7 @@ fn write_items<'e>(
 }
 
 /// Returns an item with the names of the vendor namespace, without empty values and ids of the threat. `misfit` gets
-/// what does not have the shape of its place.
+/// the values that do not have the shape of their place.
 fn item_of(item: Item<'_>, threat_ids: &[String], mut misfit: impl FnMut(&str, &Value)) -> Value {
     let mut named = Map::new();
     let mut described = Map::new();

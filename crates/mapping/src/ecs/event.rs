@@ -1,4 +1,4 @@
-//! Writes one event. Each method writes a value of the record into a field of a certain type and marks it as
+//! Writes one event. Each method writes a value of the record into a field of a certain type, and marks the value as
 //! used. Values that are not marked go to the vendor namespace.
 
 use std::ops::{Deref, DerefMut};
@@ -90,7 +90,7 @@ impl<'o> Event<'o> {
         self.json.close(object.0);
     }
 
-    /// Two empty sets; return them with [`Self::return_sets`].
+    /// Lends two empty sets; give them back with [`Self::return_sets`].
     pub fn take_sets(&mut self) -> [TextSet; 2] {
         let mut sets = std::mem::take(self.sets);
         sets.iter_mut().for_each(TextSet::clear);
@@ -101,8 +101,8 @@ impl<'o> Event<'o> {
         *self.sets = sets;
     }
 
-    /// The value does not fit the type of the field: it stays in the record, as text, and `error.message` names the
-    /// field.
+    /// Reports a value that does not fit the type of its field. The value stays in the record, as text, and
+    /// `error.message` names the field.
     fn mismatch(&mut self, name: &str, value: Value<'_>, expected: &str) {
         self.mark_mismatched(value);
         self.add_error(name, expected);
@@ -132,7 +132,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes `name` and `executable` of the open process. `value` is used up if they say the same.
+    /// Writes `name` and `executable` of the open process. Marks `value` as used if it is the same text.
     pub fn image(&mut self, image: Option<Image<'_>>, value: Value<'_>) {
         let Some(image) = image else { return };
         self.optional("name", Some(image.name));
@@ -152,7 +152,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a path without what the console adds to it.
+    /// Writes a path without the console's addition.
     pub fn path<'a>(&mut self, name: &str, value: Value<'a>) -> Option<Image<'a>> {
         let image = Image::at(value)?;
         self.json.escaped(name, image.text());
@@ -181,7 +181,7 @@ impl<'o> Event<'o> {
             return;
         };
         match text.trim().raw().parse::<i64>() {
-            // Counts, sizes and numbers of processes are not below zero: it means that there is none.
+            // Counts, sizes and numbers of processes are not negative: a negative number means that there is none.
             Ok(..0) => {}
             Ok(number) => self.number(name, value, number),
             Err(_) => self.mismatch(name, value, "a whole number"),
@@ -193,7 +193,7 @@ impl<'o> Event<'o> {
     pub fn float(&mut self, name: &str, value: Value<'_>) {
         let Some(text) = self.scalar(name, value, "a number").filter(|text| !is_missing_word(*text)) else { return };
         match float(text) {
-            // Scores are not below zero either.
+            // Scores are not negative either.
             Some(digits) if digits.starts_with('-') => {}
             Some(digits) => {
                 self.json.number(name, &digits);
@@ -204,7 +204,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a port. The console has 0 where there is none.
+    /// Writes a port. The console has 0 if there is no port.
     pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
         let Some(text) = self.scalar(name, value, "a port").filter(|text| !is_missing_word(*text)) else { return };
         match text.trim().raw().parse::<u16>() {
@@ -229,8 +229,8 @@ impl<'o> Event<'o> {
     }
 
     /// Writes a date, from ISO 8601 or from seconds or milliseconds since 1970. A UTC date keeps its digits; a date
-    /// that has to be rewritten also stays in the record. The first day of 1970, what is before it, and a
-    /// time centuries ahead mean that there is no date. Returns true if a date was written.
+    /// that has to be rewritten also stays in the record. A time up to the first day of 1970, and a time centuries
+    /// ahead, mean that there is no date. Returns true if a date was written.
     #[inline]
     pub fn date<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(text) = self.scalar(name, value, "a date") else { return false };
@@ -274,7 +274,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Uses up a value that is exactly one address, which a list of addresses already contains.
+    /// Marks a value as used if it is exactly one address. A list of addresses already contains it.
     pub fn mark_address<'a>(&mut self, value: Value<'a>) {
         let is_same = |text| Address::of(text).is_some_and(|address| address.is_own() && address.as_escaped() == text);
         if value.escaped().is_some_and(is_same) {
@@ -282,8 +282,8 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Calls `visit` with each address of a list, or of a text with commas, and adds it to `related.ip`. The value
-    /// stays in the record.
+    /// Calls `visit` with each address of a list, or of a text with commas, and adds the address to `related.ip`. The
+    /// value stays in the record.
     pub fn addresses(&mut self, name: &str, value: Value<'_>, mut visit: impl FnMut(Address)) {
         let mut visit_one = |event: &mut Self, value: Value<'_>| {
             let Some(text) = value.escaped() else { return !value.is_empty() };

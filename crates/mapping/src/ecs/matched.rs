@@ -10,7 +10,7 @@ use crate::common::missing::trimmed;
 /// Writes `kind`, `category`, `type`, `action` and `outcome` of the open event object.
 pub(super) fn write(event: &mut Event<'_>, matched: &Matched<'_>) {
     let (categories, types) = matched.kind.map(class).unwrap_or_default();
-    // ECS: what started is `process.*`.
+    // In ECS, `process.*` is the started process.
     let is_start = matched.has_target || matched.kind != Some(EventKind::ProcessCreation);
     let types = types.into_iter().flatten().filter(|event_type| match event_type {
         EventType::Info => false,
@@ -31,7 +31,7 @@ pub(super) fn write(event: &mut Event<'_>, matched: &Matched<'_>) {
     }
 }
 
-/// Categories and types in addition to an intrusion and [`EventType::Info`].
+/// Returns the categories and types in addition to an intrusion and [`EventType::Info`].
 fn class(kind: EventKind) -> (&'static [Category], [Option<EventType>; 2]) {
     let one = |event_type| [Some(event_type), None];
     match kind {

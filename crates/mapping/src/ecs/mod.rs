@@ -1,5 +1,5 @@
 //! Maps records to the Elastic Common Schema 9.4.0. There is one file per stream, in the order of the tables of
-//! `docs/mapping-ecs.md`, and one per part that several streams share.
+//! `docs/mapping-ecs.md`, and one file per shared part.
 
 mod activity;
 mod activity_data;
@@ -223,7 +223,7 @@ fn observer(origin: &Origin) -> Vec<u8> {
     out
 }
 
-/// Unified alerts contain their provider, which may be another vendor.
+/// Returns `event.module` to `event.timezone`. Unified alerts contain their provider, which may be another vendor.
 fn provenance(stream: Stream) -> Vec<u8> {
     let provider = if stream == Stream::UnifiedAlerts { "" } else { r#""provider":"SentinelOne","# };
     let dataset = stream.singular();

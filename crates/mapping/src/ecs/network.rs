@@ -23,7 +23,7 @@ pub(super) const TRANSPORTS: Words<&str> = Words {
     ],
 };
 
-/// Writes protocol, transport and type of a detection, as far as the type of its event tells them.
+/// Writes the protocol, transport and type of a detection, if the type of its event names them.
 pub(super) fn by_event_type(event: &mut Event<'_>, matched: &Matched<'_>, is_dns: bool) {
     if is_dns {
         event.json.word("protocol", "dns");

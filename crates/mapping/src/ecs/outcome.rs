@@ -19,7 +19,7 @@ pub(super) fn word(outcome: EventOutcome) -> &'static str {
     }
 }
 
-/// Returns the outcome of a detection.
+/// Returns the outcome of a detection. `has_failed` means that a mitigation failed.
 pub(super) fn of_detection(outcome: Option<Outcome>, has_failed: bool) -> EventOutcome {
     match outcome {
         Some(Outcome::Mitigated | Outcome::Blocked | Outcome::Benign) => EventOutcome::Success,

@@ -1,4 +1,4 @@
-//! `registry.*`, from the path of a key or a value and the data of the value.
+//! Writes `registry.*`, from the path of a key or a value and the data of the value.
 
 use s1_forwarder_record::Escaped;
 
@@ -7,7 +7,7 @@ use crate::common::missing::text;
 use crate::common::registry::{DATA_TYPES, hive};
 use crate::parts::Detection;
 
-/// The path of a value ends in the value's name.
+/// Writes `registry`. The path of a value ends in the value's name.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     let registry = &detection.registry;
     let received = text(registry.longest_path());
@@ -31,7 +31,7 @@ pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(open);
 }
 
-/// Returns whether `registry.path` is the text as received.
+/// Writes the path and its parts. Returns whether `registry.path` is the text as received.
 fn write_path(event: &mut Event<'_>, text: Escaped<'_>, of_value: bool) -> bool {
     let (hive, rest) = hive(text).unzip();
     let hive = hive.map(Escaped::plain);

@@ -21,14 +21,14 @@ impl Related {
         [&mut self.ip, &mut self.hash, &mut self.user, &mut self.hosts].into_iter().for_each(TextSet::clear);
     }
 
-    /// Every machine has a loopback address, so it relates nothing.
+    /// Adds an address, unless it is loopback or unspecified: every machine has these.
     pub fn add_ip(&mut self, address: &Address) {
         if address.is_own() {
             self.ip.add(address.as_escaped());
         }
     }
 
-    /// A host that is named by its address is related by the address.
+    /// Adds the name of a host. A name that is an address goes to `related.ip`.
     pub fn add_host(&mut self, name: Escaped<'_>) {
         match Address::of(name) {
             Some(address) => self.add_ip(&address),

@@ -88,7 +88,7 @@ fn vendor_object(
     vendor.object("detection", |event| engine_keys(event, parts.engines));
     vendor.agent(parts.endpoint.agent_id);
     vendor.site(owner);
-    // An id that is an id would repeat the one above.
+    // A valid id would repeat the id above.
     vendor.value("original_id", if is_set(parts.record_id) { Value::default() } else { parts.record_id });
     let threat_ids = if enrichment.is_some() { repeated_ids(parts) } else { Vec::new() };
     enrichment.unwrap_or(&Enrichment::default()).write(&mut vendor, &threat_ids);
@@ -135,8 +135,8 @@ fn event_object(
     event.close(open);
 }
 
-/// Returns a file that was found without being run is `file`; another detection that names a process is `process`. A
-/// threat from another host is an intrusion.
+/// Returns the categories. A file that was found without being run is `file`; another detection that names a process is
+/// `process`. A threat from another host is an intrusion.
 fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = Category> {
     let class = categories(parts.classification);
     let is_static = DETECTION_TYPES.of(parts.detection_type) == Some(DetectionType::Static);
@@ -153,7 +153,7 @@ fn all_categories(parts: &ThreatParts<'_>) -> impl Iterator<Item = Category> {
     class.iter().copied().chain(more).chain(subject)
 }
 
-/// Writes the first engine with a name, else the first of which anything is known.
+/// Writes the first engine with a name, else the first engine with a key.
 fn rule(event: &mut Event<'_>, engines: Engines<'_>) {
     let titled = engines.detected().find(|engine| is_set(engine.title));
     let engine = titled.or_else(|| engines.detected().find(|engine| is_set(engine.key))).unwrap_or_default();
@@ -164,7 +164,7 @@ fn rule(event: &mut Event<'_>, engines: Engines<'_>) {
     event.close(open);
 }
 
-/// Writes `engines` of the open object: the keys.
+/// Writes the engines' keys as `engines` of the open object.
 fn engine_keys(event: &mut Event<'_>, engines: Engines<'_>) {
     let list = event.json.open_list("engines");
     let keys = engines.detected().filter_map(|engine| engine.key.escaped());
@@ -217,7 +217,7 @@ fn file_fields(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     event.hashes(file.hashes);
 }
 
-/// Writes the extension that the console gives, else that of the name.
+/// Writes the console's extension, else the extension of the name.
 fn file_extension(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     let given = file.extension.escaped();
     let of_name = || file.image.and_then(|image| extension(image.name));
@@ -237,7 +237,7 @@ fn file_and_process(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let process = &parts.process;
     let open = event.open("file");
     file_fields(event, file);
-    // The console has `NotSigned` for what is no file as well.
+    // The console also has `NotSigned` if there is no file.
     if !file.is_missing() && (file.is_named() || file.hashes.into_iter().any(is_set)) {
         signature(event, file);
     }
@@ -273,8 +273,8 @@ fn signature(event: &mut Event<'_>, file: &DetectedFile<'_>) {
     event.close(open);
 }
 
-/// The user is the one who came from another host, or the one of the malicious process. Only if neither is known, it is
-/// the one who was logged in to the endpoint.
+/// Writes the user who came from another host, or the user of the malicious process. If neither is known, writes the
+/// user who was logged in to the endpoint.
 fn user_object(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let name = parts.user.name();
     let actor = parts.process.actor();

@@ -53,7 +53,7 @@ pub(super) fn map(
     vendor.close(alert);
 }
 
-/// Returns the ids of the same detection in other streams.
+/// Returns the ids that the same detection has in other streams.
 fn join_keys<'a>(parts: &UnifiedParts<'a>) -> JoinKeys<'a> {
     JoinKeys {
         agent_uuid: first_scalar(parts.endpoint.agent_uuids),
@@ -64,7 +64,7 @@ fn join_keys<'a>(parts: &UnifiedParts<'a>) -> JoinKeys<'a> {
     }
 }
 
-/// The observer is the detecting product.
+/// Writes the beginning of the event. The observer is the detecting product.
 fn head(event: &mut Event<'_>, common: &CommonFields<'_>, parts: &UnifiedParts<'_>) {
     event.times(parts.times());
     event.json.raw(b",");
@@ -192,7 +192,7 @@ fn file(event: &mut Event<'_>, file: &AlertedFile<'_>) {
     event.close(open);
 }
 
-/// The user is the attacked one, or the one of the process. Only if neither is known, it is the one who was logged in.
+/// Writes the attacked user, or the user of the process. If neither is known, writes the user who was logged in.
 fn user_object(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let interactive = Account::of(first_scalar(parts.user.names));
     let target = &parts.target;

@@ -5,7 +5,8 @@ use s1_forwarder_record::Value;
 use super::event::{Event, is_missing_word};
 use crate::common::account::{Account, ProcessUser, is_email, name_and_address, principal, split};
 
-/// Writes `name` and `domain` of the open user object, or what `Jane Doe (jane@acme.example)` says.
+/// Writes `name` and `domain` of the open user object. For `Jane Doe (jane@acme.example)`, writes `full_name` and
+/// `email`.
 pub(super) fn write_account(event: &mut Event<'_>, account: Account<'_>) {
     event.json.escaped("name", account.name);
     event.optional("domain", account.domain);
@@ -14,7 +15,7 @@ pub(super) fn write_account(event: &mut Event<'_>, account: Account<'_>) {
     relate_account(event, account);
 }
 
-/// Adds the name, a principal name as a whole and the name of a person to `related.user`.
+/// Adds the name, the whole principal name and the name of the person to `related.user`.
 pub(super) fn relate_account(event: &mut Event<'_>, account: Account<'_>) {
     event.related.user.add(account.name);
     if principal(account.text).is_some() {
@@ -70,7 +71,7 @@ pub(super) fn email(event: &mut Event<'_>, value: Value<'_>) -> bool {
 }
 
 /// Writes the name of the open user object: the local part of an address, and the address as `email`. Returns true if
-/// it is one, or has one in brackets after the name of a person.
+/// the value is an address, or has one in brackets after the name of a person.
 pub(super) fn name_and_email(event: &mut Event<'_>, value: Value<'_>) -> bool {
     let address = value.escaped().and_then(|text| match name_and_address(text) {
         Some((_, address)) => Some(address),

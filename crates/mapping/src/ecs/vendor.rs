@@ -13,25 +13,25 @@ use crate::json::{Json, OpenContainer};
 use crate::keys::OVERFLOW;
 use crate::parts::Owner;
 
-/// The field for values of another shape than that of their place, and for objects under keys that are unknown: a text,
-/// which is JSON. As objects they would decide the type of their field in an index, which then refuses all others.
+/// The field for values that do not have the shape of their place, and for objects under unknown keys. It is a text of
+/// JSON: an object would set the type of its field in an index, which then refuses all other types.
 pub const UNEXPECTED: &str = "unexpected";
 
-/// Ids that have the same path in all streams, so that the events of one detection can be joined, and values at the
-/// paths that Elastic's package has since its version 2. A stream with such a path in its own object leaves it empty.
+/// Ids that have the same path in all streams, so that the events of one detection can be joined. Also values at paths
+/// of Elastic's package since its version 2. A stream with such a path in its own object leaves the value empty.
 #[derive(Debug, Default)]
 pub(super) struct JoinKeys<'a> {
     pub agent_uuid: Value<'a>,
     pub alert_id: Value<'a>,
     pub threat_id: Value<'a>,
     pub storyline: Value<'a>,
-    /// `threat.confidence_level` of a stream that has no such path of its own.
+    /// `threat.confidence_level`, for a stream whose own object lacks this path.
     pub confidence: Value<'a>,
     /// Classification and its source.
     pub classification: [Value<'a>; 2],
 }
 
-/// Opens `sentinel_one` and writes what is there in the events of all streams.
+/// Opens `sentinel_one` and writes the fields that all streams share.
 fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>, owner: &Owner<'_>) -> OpenContainer {
     let open = open_with_identity(&mut event.json, common.identity);
     event.optional("storyline_id", keys.storyline.escaped());
@@ -45,8 +45,8 @@ fn open(event: &mut Event<'_>, common: &CommonFields<'_>, keys: &JoinKeys<'_>, o
     open
 }
 
-/// The object of a stream in the vendor namespace. It knows all names that are not those of the record's keys, with a
-/// value or without, so that no unknown key takes one.
+/// The object of a stream in the vendor namespace. It reserves all names that it may write, with a value or without, so
+/// that no unknown key of the record gets one of them.
 pub(super) struct VendorObject<'e, 'o> {
     event: &'e mut Event<'o>,
     open: [OpenContainer; 2],
@@ -54,7 +54,7 @@ pub(super) struct VendorObject<'e, 'o> {
 }
 
 impl<'e, 'o> VendorObject<'e, 'o> {
-    /// Opens `sentinel_one`, with what is there in the events of all streams, and the object.
+    /// Opens `sentinel_one`, with the fields that all streams share, and the object.
     pub fn open(
         event: &'e mut Event<'o>,
         common: &CommonFields<'_>,
@@ -68,7 +68,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         Self { event, open: [object, vendor], names: smallvec![UNEXPECTED, OVERFLOW] }
     }
 
-    /// Returns the event, for a value of this name.
+    /// Reserves this name, and returns the event to write the value.
     fn named(&mut self, name: &'static str) -> &mut Event<'o> {
         self.names.push(name);
         self.event
@@ -78,8 +78,8 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         self.text("severity", severity.map(severity_word));
     }
 
-    /// Writes `severity` for records with a severity of their own: `word`, else the console's in lower case. If the
-    /// console spells it differently, its text is kept as `original_severity`.
+    /// Writes `severity` for records with their own severity: `word`, else the console's word in lower case. If the
+    /// console spells it differently, the console's text is kept as `original_severity`.
     pub fn own_severity(&mut self, word: Option<&str>, original: Value<'_>) {
         let text = match word {
             Some(word) => Some(word.to_owned()),
@@ -104,7 +104,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         }
     }
 
-    /// Writes a value that says something.
+    /// Writes a scalar, unless it is a placeholder.
     pub fn optional(&mut self, name: &'static str, value: Value<'_>) {
         self.named(name).optional(name, value.escaped());
     }
@@ -131,7 +131,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         }
     }
 
-    /// A value of an element of the list `name` that does not have the shape of its place.
+    /// Adds a misfit: the value `name` of an element of `list`, if it does not have the shape of its place.
     pub fn misfit(&mut self, list: &'static str, name: &str, value: &serde_json::Value) {
         let name = serde_json::Value::from(name).to_string();
         let misfits = &mut self.event.json.keys.misfits;
@@ -145,7 +145,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
         object(self.named("agent"), "agent", [("id", id)]);
     }
 
-    /// Writes the site as [`Self::agent`] does the agent.
+    /// Writes the site under the name that all streams share, as [`Self::agent`] does for the agent.
     pub fn site(&mut self, owner: &Owner<'_>) {
         site(self.named("site"), owner);
     }
@@ -164,7 +164,7 @@ impl<'e, 'o> VendorObject<'e, 'o> {
     }
 }
 
-/// Writes an object with the values that say something: the same `N/A` in two events would join strangers.
+/// Writes an object without placeholders: the same `N/A` would join unrelated events.
 fn object<const N: usize>(event: &mut Event<'_>, name: &str, values: [(&str, Value<'_>); N]) {
     let open = event.json.open(name);
     for (name, value) in values {

@@ -7,7 +7,7 @@ use crate::common::text_set::TextSet;
 use crate::common::workload::{Image, labels, split_label};
 use crate::parts::{Container, EcsTask, Pod};
 
-/// Labels stay in the record, and so does an image that was split.
+/// Writes `container`. Labels stay in the record, and so does an image that was split.
 pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>) {
     let open = event.open("container");
     if let Some(id) = event.optional("id", container.id_text()) {
@@ -37,7 +37,8 @@ fn write_image(event: &mut Event<'_>, text: Escaped<'_>) {
     event.close(open);
 }
 
-/// Writes `container.labels`. A dot would make a path of a name, and two labels could collide.
+/// Writes `container.labels`. `_` replaces a dot, which would make the name a path and might collide with another
+/// label.
 fn write_labels(event: &mut Event<'_>, value: Value<'_>) {
     let open = event.open("labels");
     let mut seen = TextSet::default();

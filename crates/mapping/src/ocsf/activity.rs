@@ -1,4 +1,4 @@
-//! Maps `/activities`. The number of the type says what happened; the keys of `data` say what it is about.
+//! Maps `/activities`. The number of the type says what happened; the keys of `data` name the subject.
 
 use s1_forwarder_record::activity::{Activity, ActivityData};
 use s1_forwarder_record::{Escaped, Value};
@@ -23,7 +23,7 @@ use crate::streams::activity::{
     Subject, User, Users,
 };
 
-/// Returns whether the type is not in the table.
+/// Maps an activity. Returns whether its type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,
@@ -58,10 +58,10 @@ pub(super) fn map(
     class.is_unknown
 }
 
-/// Status, the reason of a failure, and comments.
+/// Writes the status, the reason of a failure, and comments.
 fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     if plan.class == Class::DetectionFinding && plan.status.is_none() {
-        // A later activity leaves the status of the finding as it is, unless it says another one.
+        // A later activity leaves the status of the finding unchanged, unless it names another status.
         event.other_status(parts.threat().status.kept());
         note(event, parts);
         return;
@@ -74,7 +74,7 @@ fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     } else {
         event.status(status);
     }
-    // The states of findings are no failures.
+    // The states of findings are not failures.
     if status == 2 && plan.class != Class::DetectionFinding {
         event.first("status_detail", [parts.reason(true), parts.details()]);
     }
@@ -96,7 +96,7 @@ fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     event.close(list);
 }
 
-/// Returns the type of a user, by the role. Only users of the console have one.
+/// Returns the type of a user, by the role. Only users of the console have a role.
 fn type_of(user: &User<'_>) -> UserType {
     let roles = [user.role, user.role_name];
     if roles.into_iter().any(is_administrator) {
@@ -108,7 +108,7 @@ fn type_of(user: &User<'_>) -> UserType {
     }
 }
 
-/// Writes what the record has of a user who acted into the open user object.
+/// Writes the record's values about a user who acted into the open user object.
 fn acting_user(event: &mut Event<'_>, user: &User<'_>) {
     event.optional("uid", user.id_text());
     let kind = type_of(user);
@@ -119,7 +119,7 @@ fn acting_user(event: &mut Event<'_>, user: &User<'_>) {
     names(event, user);
 }
 
-/// The values stay in the record.
+/// Writes the full name and the address. The values stay in the record.
 fn names(event: &mut Event<'_>, user: &User<'_>) {
     event.optional("full_name", user.full_name());
     if let Some(email) = user.email_text() {
@@ -151,7 +151,7 @@ fn actor(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_,
     event.close(open);
 }
 
-/// The process of a connection. Without a number, OCSF has no process.
+/// Writes the process of a connection. Without a number, OCSF has no process.
 fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
     if integer(process.pid).is_none() {
         return;
@@ -165,8 +165,8 @@ fn process(event: &mut Event<'_>, process: &ReportedProcess<'_>) {
     event.close(open);
 }
 
-/// Returns whether a class has `src_endpoint` for the address of a console user. In a connection, `src_endpoint` is one
-/// of the ends.
+/// Returns whether a class has the address of a console user as `src_endpoint`. In a connection, `src_endpoint` is one
+/// of the two ends.
 fn has_source(class: Class) -> bool {
     match class {
         Class::Authentication | Class::EntityManagement | Class::RoleManagement | Class::UserManagement => true,
@@ -183,7 +183,7 @@ fn has_source(class: Class) -> bool {
     }
 }
 
-/// The address of a console user.
+/// Writes the address of a console user.
 fn source(event: &mut Event<'_>, address: Value<'_>) {
     let endpoint = event.open("src_endpoint");
     event.ip("ip", address);
@@ -254,7 +254,7 @@ fn authentication(event: &mut Event<'_>, users: &Users<'_>) {
     event.close(service);
 }
 
-/// The user that was changed.
+/// Writes the user that was changed.
 fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     let user = users.managed();
     let is_service = class.number.is_some_and(|number| SERVICE_USERS.contains(&number));
@@ -271,7 +271,7 @@ fn target(event: &mut Event<'_>, class: &ActivityClass, users: &Users<'_>) {
     mark_account(event, users.target.name);
 }
 
-/// Returns the right that activities of this number are about.
+/// Returns the privilege that activities of this type are about.
 fn privilege(number: u32) -> Option<&'static str> {
     match number {
         REMOTE_SHELL_RIGHT => Some("Remote Shell"),
@@ -280,7 +280,7 @@ fn privilege(number: u32) -> Option<&'static str> {
     }
 }
 
-/// The role that a user was given. The value stays in the record.
+/// Writes the role that a user was given. The value stays in the record.
 fn role(event: &mut Event<'_>, name: Value<'_>) {
     let list = event.open_list("iam_roles");
     let element = event.open_element();
@@ -336,7 +336,7 @@ fn finding(event: &mut Event<'_>, common: &CommonFields<'_>, plan: &Plan, parts:
         Some(verdict) => event.verdict(verdict),
         None => event.other_verdict(threat.verdict.kept()),
     }
-    // The words stay in the record: they may be those of before and after.
+    // The words stay in the record: they may be the old and the new word.
     event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
     let malware = Malware {
         name: reported.shown_name(),

@@ -1,4 +1,4 @@
-//! The OCSF class of an activity: by the table of activity types, else by what `data` holds.
+//! The OCSF class of an activity: by the table of activity types, else by the keys of `data`.
 
 use s1_forwarder_record::Value;
 
@@ -15,8 +15,7 @@ use crate::streams::activity::{
     UserAction, Users,
 };
 
-/// Returns the type of an activity of this number, as `type_uid` and `type_name`; `None` if the number is not in the
-/// table.
+/// Returns `type_uid` and `type_name` for the number of an activity type; `None` if the number is not in the table.
 pub(super) fn type_of(number: u32) -> Option<(u64, String)> {
     let row = find(number)?.ocsf;
     Some(Class::of(row.class).type_of(row.activity))
@@ -30,7 +29,7 @@ pub(super) struct Plan {
     pub status: Option<u16>,
     pub disposition: Option<u16>,
     pub verdict: Option<Verdict>,
-    /// `None` if the record does not say it. A finding has the severity of what was detected, and a later activity does
+    /// `None` if the record does not name it. A finding has the severity of the detection, and a later activity does
     /// not change it.
     pub severity: Option<Severity>,
     is_firewall: bool,
@@ -57,14 +56,14 @@ impl Plan {
             severity: class.severity,
             is_firewall: class.subject == Subject::Firewall,
         };
-        // The record adds to what its type says.
+        // The record adds to the attributes of its type.
         if plan.class == Class::DetectionFinding {
             plan.take_threat(class, &parts.threat());
         } else if matches!(plan.status, None | Some(0)) {
             plan.status = class.outcome.map(status_of).or(Some(0));
         }
         match class.switched {
-            // For other switches the entity is the site or policy that has the setting, which was updated.
+            // For other switches, the entity is the updated site or policy, which has the setting.
             Some(is_on) if class.number == Some(RANGER_STATUS) => plan.activity = if is_on { ENABLE } else { DISABLE },
             Some(false) if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = REMOVE_PRIVILEGES,
             None if class.number == Some(REMOTE_SHELL_RIGHT) => plan.activity = UPDATE,
@@ -83,8 +82,8 @@ impl Plan {
         plan
     }
 
-    /// Takes over what became of a threat, and the state and the verdict that an analyst gave to it. The severity is
-    /// the threat's, if the activity says it: the activity's own may be lower.
+    /// Copies the outcome of a threat, and the state and the verdict that an analyst set. The severity is the threat's,
+    /// if the activity names it: the activity's own severity may be lower.
     fn take_threat(&mut self, class: &ActivityClass, threat: &ReportedThreat<'_>) {
         let says_severity = self.activity == CREATE || class.number == Some(MARKED_AS_THREAT);
         let of_type = class.severity.filter(|severity| says_severity && *severity >= Severity::Medium);
@@ -102,7 +101,7 @@ impl Plan {
         self.verdict = Verdict::of(threat.verdict).or(of_type);
     }
 
-    /// Returns the class to use instead if the record has not what this one requires.
+    /// Returns the class to use instead, if the record lacks values that this class requires.
     fn fallback(&self, class: &ActivityClass, parts: &ActivityParts<'_, '_>, users: &Users<'_>) -> Option<Class> {
         let entry = &parts.entry;
         let is_possible = match self.class {
@@ -134,16 +133,16 @@ impl Plan {
         if !self.is_firewall {
             return address(parts.address()).is_some();
         }
-        // An address that means that there is none is no endpoint.
+        // An unspecified address is not an endpoint.
         let is_host =
             |host: Value<'_>| address(host).is_some() || host.escaped().is_some_and(|text| Address::of(text).is_none());
         let connection = parts.connection();
         is_host(connection.local.host) || is_host(connection.remote.host)
     }
 
-    /// `severity` is that of the activity itself.
+    /// Changes the class, and the numbers that depend on it. `severity` is the activity's own severity.
     fn change(&mut self, other: Class, severity: Option<Severity>) {
-        // The numbers of activities differ.
+        // The classes have different numbers for their activities.
         if matches!(self.class, Class::UserManagement | Class::RoleManagement) {
             self.activity = match self.activity {
                 CREATE | ADD_CREDENTIALS => CREATE,
@@ -157,7 +156,7 @@ impl Plan {
         if other == Class::BaseEvent {
             self.activity = OTHER;
             if self.class == Class::DetectionFinding {
-                // The status is one of a finding, which the base event does not have.
+                // This is the status of a finding, which the base event does not have.
                 self.status = Some(0);
                 self.severity = severity;
             }
@@ -168,7 +167,7 @@ impl Plan {
 }
 
 const RANGER_STATUS: u32 = 3500;
-/// A user said that a suspicious threat is malicious.
+/// A user marked a suspicious threat as malicious.
 const MARKED_AS_THREAT: u32 = 4001;
 pub(super) const EXONERATED: u16 = 10;
 
@@ -184,7 +183,7 @@ const ASSIGN_ROLES: u8 = 16;
 const ADD_CREDENTIALS: u8 = 18;
 const REMOVE_CREDENTIALS: u8 = 19;
 
-/// Returns the status of a class that is no finding.
+/// Returns the status of a class that is not a finding.
 pub(super) fn status_of(outcome: EventOutcome) -> u16 {
     match outcome {
         EventOutcome::Unknown => 0,
@@ -193,7 +192,7 @@ pub(super) fn status_of(outcome: EventOutcome) -> u16 {
     }
 }
 
-/// Returns a type that is not in the table: by what the record is about.
+/// Returns the OCSF type of an activity type that is not in the table, by the subject of the record.
 fn unknown(class: &ActivityClass, parts: &ActivityParts<'_, '_>) -> OcsfType {
     match class.subject {
         Subject::Detection => OcsfType { status: Some(1), disposition: Some(15), ..row(Class::DetectionFinding, 1) },

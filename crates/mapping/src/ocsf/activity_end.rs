@@ -1,4 +1,4 @@
-//! The end of the event of any activity.
+//! The end of an activity's event.
 
 use s1_forwarder_record::Kind;
 use s1_forwarder_record::activity::Activity;
@@ -9,7 +9,7 @@ use super::unmapped;
 use crate::copy::KeyCase;
 use crate::streams::activity::LogEntry;
 
-/// Marks what `metadata` of each activity has and writes what is left.
+/// Marks the values that `metadata` of each activity has, and writes the remaining values.
 pub(super) fn finish<'a>(event: &mut Event<'_>, activity: &Activity<'a>, data: &impl Block<'a>) {
     let entry = LogEntry::of(activity);
     event.mark_set([entry.id, entry.activity_type, entry.account_id]);

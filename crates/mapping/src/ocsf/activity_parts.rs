@@ -16,7 +16,7 @@ use crate::streams::activity::{ActivityClass, ActivityParts, Peripheral, Subject
 pub(super) const CONSOLE: &str = "SentinelOne Management Console";
 const AGENT: &str = "SentinelOne Agent";
 
-/// The agent, unless the console itself or an app of the marketplace was changed.
+/// Writes the application: the agent, unless the console itself or an app of the marketplace was changed.
 pub(super) fn application(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
     let product = match class.object {
         Some(Object::Console) => Some(CONSOLE),
@@ -55,13 +55,13 @@ pub(super) fn scan(event: &mut Event<'_>, class: &ActivityClass, by_user: bool) 
     } else if class.is_system {
         event.other("type", Escaped::plain("System"));
     } else {
-        // An agent reports what became of a scan, and not who ordered it.
+        // An agent reports the result of a scan, and not who ordered it.
         event.choice("type", 0, "Unknown");
     }
     event.close(open);
 }
 
-/// The connection of a firewall activity, or the one to an endpoint's shell.
+/// Writes the connection of a firewall activity, or the connection to an endpoint's shell.
 pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &ActivityParts<'_, '_>) {
     let agent_id = parts.entry.agent_id;
     let computer_name = parts.computer_name();
@@ -107,14 +107,13 @@ pub(super) fn connection(event: &mut Event<'_>, class: &ActivityClass, parts: &A
 }
 
 /// Writes which end began the connection. The ends are in the order of the connection's direction, so the source began
-/// it if the direction is known. A shell was begun by the user of the console, who is the source if the record has an
-/// address.
+/// it if the direction is known. The user of the console began a shell, and is the source if the record has an address.
 fn initiator(event: &mut Event<'_>, is_known: bool) {
     let (id, caption) = if is_known { (1, "Source Endpoint") } else { (0, "Unknown") };
     event.choice("initiator", id, caption);
 }
 
-/// An endpoint needs an address or a name. The local one is the device at least.
+/// Writes an end of a connection, which needs an address or a name. The local end is at least the device.
 fn peer<'a>(event: &mut Event<'_>, name: &str, peer: Peer<'a>, device: [Value<'a>; 2]) {
     let open = event.open(name);
     if address(peer.host).is_some() {

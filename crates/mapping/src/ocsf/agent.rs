@@ -78,7 +78,7 @@ fn hardware(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<
     event.close(open);
 }
 
-/// The one processor that the console names. Its cores are known only if it is the only one.
+/// Writes the one processor that the console names. Its cores are known only if there are no other processors.
 fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint<'_>) {
     let list = event.open_list("cpu_info_list");
     let element = event.open_element();
@@ -99,7 +99,7 @@ fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint
     event.close(list);
 }
 
-/// Returns the maker that a word of a processor's name ends with: `11th Gen Intel(R)`, `AuthenticAMD`.
+/// Returns the vendor of a processor. A word of the processor's name ends in it: `11th Gen Intel(R)`, `AuthenticAMD`.
 fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
     let ends = |word: &str, vendor: &str| {
         let begin = word.len().saturating_sub(vendor.len());
@@ -116,7 +116,7 @@ pub(super) fn cpu_architecture(architecture: Architecture) -> Choice {
     }
 }
 
-/// Marks what the device has as a whole.
+/// Marks the values that the device has completely.
 fn mark_mapped(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let received = endpoint.os.bits;
     if bits(received).is_some_and(|bits| received.text().is_some_and(|text| text.starts_with(bits))) {

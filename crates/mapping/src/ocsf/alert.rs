@@ -47,7 +47,7 @@ fn states(event: &mut Event<'_>, parts: &AlertParts<'_>) {
         }
         None => event.other_verdict(parts.verdict),
     }
-    // The word stays in the record: it says how the alert is treated.
+    // The word stays in the record: it also says how the console treats the alert.
     event.confidence(parts.treat_as_threat.kept());
     event.disposition(19);
     event.action(Action::Observed);

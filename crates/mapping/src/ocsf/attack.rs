@@ -22,7 +22,7 @@ pub(super) struct AttackBuffers {
 /// The attacks of a record: a list that two attributes repeat.
 pub(super) struct Attacks<'s>(&'s mut AttackBuffers);
 
-/// Returns the text, if it says something.
+/// Returns the text, unless it is a placeholder.
 fn present(text: Option<Escaped<'_>>) -> Option<&str> {
     text.filter(|text| !is_missing_word(*text)).map(Escaped::raw)
 }
@@ -72,7 +72,8 @@ impl<'s> Attacks<'s> {
         json.close(list);
     }
 
-    /// Adds an attack if it has a technique. The id of a tactic in its place is an attack of its own.
+    /// Adds an attack if it has a technique. The id of a tactic in place of a technique is added as a separate attack.
+    /// Returns whether there is a technique.
     fn add_technique(&mut self, attack: Attack<'_>) -> bool {
         match attack.named() {
             Some(Technique::Known(id)) => {
@@ -90,7 +91,7 @@ impl<'s> Attacks<'s> {
         true
     }
 
-    /// Adds an attack, unless its tactic and technique are there already. What has neither is no attack.
+    /// Adds an attack, unless the list already has its tactic and technique, or it has neither.
     fn add(&mut self, attack: Attack<'_>) {
         let name = present(attack.tactic);
         let id = present(attack.tactic_id);
@@ -111,7 +112,7 @@ impl<'s> Attacks<'s> {
         if !self.0.json.is_empty() {
             self.0.json.push(b',');
         }
-        // An element begins after a bracket or a comma that is written here.
+        // The comma and the brace are written here, because `Json` begins inside the object.
         self.0.json.push(b'{');
         let mut json = Json::new(&mut self.0.json, &mut names);
         if name.or(id).is_some() {

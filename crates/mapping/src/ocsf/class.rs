@@ -36,7 +36,7 @@ pub(super) struct Definition {
 /// An activity that OCSF does not name.
 pub(super) const OTHER: u8 = 99;
 
-/// The activities of findings; the first two are those of users and roles as well.
+/// The activities of findings. User and role management have the first two as well.
 pub(super) const CREATE: u8 = 1;
 pub(super) const UPDATE: u8 = 2;
 pub(super) const CLOSE: u8 = 3;
@@ -290,7 +290,7 @@ impl Class {
         self.definition().activities.get(usize::from(id).checked_sub(1)?).copied()
     }
 
-    /// Class and activity, as an event has them in `type_uid` and `type_name`.
+    /// Returns `type_uid` and `type_name` of an event with this class and activity.
     pub fn type_of(self, activity: u8) -> (u64, String) {
         let uid = u64::from(self.uid()) * 100 + u64::from(activity);
         (uid, format!("{}: {}", self.definition().name, self.activity(activity).unwrap_or("Other")))

@@ -1,4 +1,4 @@
-//! Writes what alerts share with hits of detection rules in the activity log.
+//! Writes the attributes that alerts share with hits of detection rules in the activity log.
 
 use s1_forwarder_record::{Escaped, Value};
 
@@ -33,7 +33,7 @@ pub(super) const INTEGRITY: Words<Choice> = Words {
     ],
 };
 
-/// Writes `actor` and `evidences`. `has_container` says that the container is in the device.
+/// Writes `actor` and `evidences`. `has_container` means that the device has the container.
 pub(super) fn write(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     actor(event, detection);
     let list = event.open_list("evidences");
@@ -65,12 +65,12 @@ pub(super) fn device(event: &mut Event<'_>, detection: &Detection<'_>, endpoint:
     has_container
 }
 
-/// Returns whether there is one of the values that a process needs.
+/// Returns whether a process has a number or an id, one of which OCSF requires.
 fn is_process(pid: Value<'_>, id: Value<'_>) -> bool {
     integer(pid).is_some() || is_set(id)
 }
 
-/// The process that acted. Without a number or an id, OCSF has no process, and the actor is its user.
+/// Writes the process that acted. Without a number or an id, OCSF has no process, and the actor is its user.
 fn actor(event: &mut Event<'_>, detection: &Detection<'_>) {
     let has_process = is_process(detection.process.pid, detection.process.entity_id);
     let account = detection.process.user.effective;
@@ -113,7 +113,7 @@ fn process_fields(event: &mut Event<'_>, process: &Process<'_>) {
     mark_process_user(event, process.user_text);
 }
 
-/// Writes the name of a process, else that of its executable.
+/// Writes the name of a process, else the name of its executable.
 pub(super) fn process_name(event: &mut Event<'_>, name: Value<'_>, executable: Value<'_>) {
     let Some(image) = Image::of(name).or_else(|| Image::at(executable)) else { return };
     if let Some(text) = event.optional("name", Some(image.name)) {
@@ -128,7 +128,7 @@ fn command_line(event: &mut Event<'_>, value: Value<'_>) {
     }
 }
 
-/// The process that acted: `actor` says more of it.
+/// Writes the process that acted. `actor` has more of its values.
 fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     if !is_process(process.pid, process.entity_id) {
         return;
@@ -227,7 +227,7 @@ fn dns(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(element);
 }
 
-/// The path of a value ends in the value's name.
+/// Writes the registry key or value. The path of a value ends in the value's name.
 fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
     let registry = &detection.registry;
     let Some(path) = text(registry.longest_path()) else { return };
@@ -253,7 +253,7 @@ fn registry(event: &mut Event<'_>, detection: &Detection<'_>) {
     event.close(element);
 }
 
-/// Writes `path` with the short name of its hive. Returns whether that is the text as received.
+/// Writes `path` with the short name of its hive. Returns whether it is the text as received.
 fn registry_path(event: &mut Event<'_>, path: Escaped<'_>) -> bool {
     let known = hive(path).filter(|(hive, _)| !path.raw().starts_with(hive));
     let short = known.map(|(hive, rest)| {
@@ -279,7 +279,7 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
     if account.is_none() && Login::text(login.sid).is_none() {
         return;
     }
-    // `false` does not say what the user is.
+    // `false` does not say which type the user has.
     let is_administrator = boolean(login.is_administrator) == Some(true);
     let kind = if is_administrator { UserType::Admin } else { UserType::Unknown };
     let element = event.open_element();
@@ -303,7 +303,7 @@ fn login(event: &mut Event<'_>, login: &Login<'_>) {
     event.close(element);
 }
 
-/// Writes values without an attribute of their own: the storyline, DNS answers, the indicator of a feed.
+/// Writes values that have no attribute: the storyline, DNS answers, the indicator of a feed.
 fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
     let indicator = &detection.indicator;
     let element = event.open_element();
@@ -317,7 +317,7 @@ fn data(event: &mut Event<'_>, detection: &Detection<'_>, has_container: bool) {
         event.observe_received(indicator_type(kind), "indicator_value", indicator.value);
     }
     event.close(data);
-    // A container alone is no evidence.
+    // A container alone is not evidence.
     if !has_container && !event.is_empty(&element) {
         workload::container(event, &detection.container, detection.pod.is_set);
     }
@@ -333,7 +333,7 @@ pub(super) fn indicator_type(kind: IndicatorKind) -> ObservableType {
     }
 }
 
-/// Writes `finding_info` of what a rule found. `uid` is the id of the alert, else that of the threat.
+/// Writes `finding_info` of a rule's finding. `uid` is the id of the alert, else the id of the threat.
 pub(super) fn finding_info(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,

@@ -15,7 +15,7 @@ use crate::common::os::{ARCHITECTURES, Architecture, BITS};
 use crate::common::words::{Choice, Words};
 use crate::parts::{Endpoint, Interactive, Interface, Interfaces, Os, Owner};
 
-/// Returns whether there is one of the values that a device needs.
+/// Returns whether the endpoint has one of the values that OCSF requires of a device.
 pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
     is_set(endpoint.agent_id)
         || endpoint.names.into_iter().any(is_set)
@@ -23,7 +23,8 @@ pub(super) fn is_device(endpoint: &Endpoint<'_>) -> bool {
         || is_set(endpoint.cloud.instance)
 }
 
-/// Writes `device` with what `more` writes into it. Without one of the values that OCSF requires, there is no device.
+/// Writes `device`; `more` adds attributes. Returns false, and writes nothing, without one of the values that OCSF
+/// requires.
 pub(super) fn write(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl FnOnce(&mut Event<'_>)) -> bool {
     if !is_device(endpoint) {
         return false;
@@ -82,7 +83,8 @@ pub(super) fn owner(event: &mut Event<'_>, endpoint: &Endpoint<'_>, user: &Inter
     mark_account(event, name);
 }
 
-/// The address that the console sees is no address of the device, so it is an observable in `unmapped`.
+/// Adds the address that the console sees to the observables, with its path in `unmapped`: it is not an address of the
+/// device.
 pub(super) fn observe_external(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     let external = endpoint.external;
     if let Some(address) = address(external)
@@ -93,7 +95,7 @@ pub(super) fn observe_external(event: &mut Event<'_>, endpoint: &Endpoint<'_>) {
     }
 }
 
-/// Writes the endpoint as the resource of a finding, with what `more` writes into it.
+/// Writes the endpoint as the resource of a finding; `more` adds attributes.
 pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: impl FnOnce(&mut Event<'_>)) {
     let id = endpoint.agent_id;
     let name = endpoint.name();
@@ -110,7 +112,7 @@ pub(super) fn resource(event: &mut Event<'_>, endpoint: &Endpoint<'_>, more: imp
     event.close(list);
 }
 
-/// OCSF requires the name of a system; without one it is that of its type.
+/// Writes the operating system. OCSF requires a name; without one, the name is the system's type.
 fn os(event: &mut Event<'_>, os: &Os<'_>) {
     let known = os.types.into_iter().find_map(|word| SYSTEMS.of(word));
     let word = first_scalar(os.types).escaped();
@@ -148,7 +150,7 @@ fn group(event: &mut Event<'_>, owner: &Owner<'_>) {
     event.close(list);
 }
 
-/// Writes account and site. An organization needs an id or a name, so a site alone has no place there.
+/// Writes the account and the site. An organization needs an id or a name, so a site alone is not written.
 fn org(event: &mut Event<'_>, owner: &Owner<'_>) {
     if !owner.account_ids.into_iter().chain(owner.account_names).any(is_set) {
         return;
@@ -217,7 +219,7 @@ pub(super) fn cpu_bits(architecture: Architecture) -> &'static str {
     }
 }
 
-/// Writes `network_interfaces` with an entry for each address. An interface without an address has an entry too.
+/// Writes `network_interfaces` with an entry for each address. An interface without an address also has an entry.
 fn interfaces(event: &mut Event<'_>, interfaces: Interfaces<'_>) {
     let list = event.open_list("network_interfaces");
     interfaces.each(|interface| {
@@ -258,7 +260,7 @@ fn write_mac(event: &mut Event<'_>, mac: Option<Mac>) {
     }
 }
 
-/// Returns whether the attribute has the MAC address as the record has it.
+/// Returns whether the attribute has the MAC address as received.
 fn is_mac_as_received(interface: &Interface<'_>) -> bool {
     let text = mac_of(interface).and_then(|mac| mac.of_6_bytes());
     text.is_some_and(|text| interface.mac.escaped() == Some(text.as_escaped()))

@@ -11,12 +11,12 @@ use crate::common::words::{Choice, Words};
 use crate::parts::{Engine, Engines};
 
 impl<'a> Engines<'a> {
-    /// Returns the name of the first engine.
+    /// Returns the name of the first engine that has one.
     pub(super) fn first(self) -> Option<Escaped<'a>> {
         self.each().find_map(|engine| engine.name().escaped())
     }
 
-    /// Writes `desc`: the classification and all engines.
+    /// Writes the classification and all engines as `desc`.
     pub(super) fn describe(self, event: &mut Event<'_>, classification: Option<Escaped<'_>>) {
         let Some(classification) = classification.filter(|text| !is_missing_word(*text)) else { return };
         let mut separator = " detected by ";
@@ -32,7 +32,7 @@ impl<'a> Engines<'a> {
         json.raw(b"\"");
     }
 
-    /// Writes `analytic`, the first engine, and `related_analytics`, the others.
+    /// Writes the first engine as `analytic`, and the other engines as `related_analytics`.
     pub(super) fn write(self, event: &mut Event<'_>, category: Value<'_>) {
         let mut engines = self.each().filter(|engine| is_set(engine.name()));
         let Some(first) = engines.next() else { return };
@@ -49,7 +49,7 @@ impl<'a> Engines<'a> {
         event.close(list);
     }
 
-    /// Marks the lists if the analytics have all of them.
+    /// Marks the lists if the analytics have all their values.
     pub(super) fn mark(self, event: &mut Event<'_>) {
         if !self.detected().all(|engine| engine.is_complete()) {
             return;

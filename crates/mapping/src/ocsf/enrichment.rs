@@ -15,14 +15,14 @@ pub(super) const NAMES: [&str; 4] = ["notes", "timeline", "notes_count", "enrich
 const MAX_NOTES: usize = 100;
 const MAX_EVENTS: usize = 200;
 
-/// Returns the newest items, in the order of their creation.
+/// Returns the `most` newest items, in the order of their creation.
 fn newest<'e>(items: impl Iterator<Item = Item<'e>>, most: usize) -> Vec<Item<'e>> {
     let mut items: Vec<_> = items.collect();
     items.sort_by_key(|item| item.created());
     items.split_off(items.len().saturating_sub(most))
 }
 
-/// Writes `notes`. A note without a text is none.
+/// Writes `notes`. Notes without a text are left out.
 pub(super) fn notes(event: &mut Event<'_>, enrichment: &Enrichment) {
     let list = event.json.open_list("notes");
     for note in newest(enrichment.notes(), MAX_NOTES) {
@@ -43,7 +43,7 @@ pub(super) fn notes(event: &mut Event<'_>, enrichment: &Enrichment) {
     event.json.close(list);
 }
 
-/// The author of a note.
+/// Writes the author of a note.
 fn owner(event: &mut Event<'_>, note: Item<'_>) {
     if note.creator().is_none() && note.creator_id().is_none() {
         return;
@@ -60,7 +60,8 @@ fn owner(event: &mut Event<'_>, note: Item<'_>) {
     event.json.close(open);
 }
 
-/// Writes the name of the open user object, or what `Jane Doe (jane@acme.example)` says in its place.
+/// Writes the name of the open user object. For `Jane Doe (jane@acme.example)`, also writes the full name and the
+/// address.
 fn creator_names(event: &mut Event<'_>, creator: s1_forwarder_record::Value<'_>) {
     let Some(text) = creator.escaped() else { return };
     match Account::of_text(text).filter(|_| name_and_address(text).is_some()) {
@@ -107,14 +108,15 @@ pub(super) fn related_events(event: &mut Event<'_>, common: &CommonFields<'_>, e
     }
 }
 
-/// Writes the notes, what the timeline says in addition, and why a request failed.
+/// Writes the values of notes and timeline that have no attribute, the number of notes, and why a request failed.
 pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
-    // An item beyond the newest, or without what a note or a related event needs, is kept as a whole.
+    // A list with too many items, or an item that lacks a required value of a note or a related event, is kept
+    // completely.
     let has_notes = enrichment.notes().count() <= MAX_NOTES;
     let is_note = |item: &Item<'_>| has_notes && item.text().is_some();
     let notes =
         enrichment.notes().map(|item| (is_note(&item), left(item, |key| is_note(&item) && item.is_in_note(key))));
-    // The id says whose the rest is.
+    // The id shows which note the remaining values belong to.
     let has_rest = |note: &Value| note.as_object().is_some_and(|left| left.keys().any(|key| key != "id"));
     let notes = notes.filter(|(is_note, left)| !is_note || has_rest(left));
     let notes: Vec<Value> = notes.map(|(_, left)| left).collect();
@@ -138,8 +140,8 @@ pub(super) fn write_unmapped(event: &mut Event<'_>, enrichment: &Enrichment) {
     }
 }
 
-/// Returns an item without empty values and without what the event has of it: a note, or a related event. A class does
-/// not tell the type.
+/// Returns an item without empty values, and without the texts that `is_there` reports: the event's note or related
+/// event has them. A class of OCSF does not tell the type of the activity, so the type stays.
 fn left(item: Item<'_>, is_there: impl Fn(&str) -> bool) -> Value {
     let is_left = |(key, value): &(&String, &Value)| !(is_empty(value) || value.is_string() && is_there(key));
     let entries: Map<_, _> =

@@ -1,4 +1,4 @@
-//! `entity`: what an activity of Entity Management is about.
+//! `entity`: the subject of an activity of Entity Management.
 
 use s1_forwarder_record::Value;
 
@@ -10,7 +10,7 @@ use crate::common::words::Choice;
 use crate::parts::Owner;
 use crate::streams::activity::{Entity, EntityKind};
 
-/// Writes the entity. Its values stay in the record, which says more of it.
+/// Writes the entity. Its values stay in the record, which has more of them.
 pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     let owner = &entity.owner;
     let has_account = is_set(first_scalar([owner.account_ids[0], first_scalar(owner.account_names)]));
@@ -45,7 +45,7 @@ pub(super) fn write(event: &mut Event<'_>, entity: &Entity<'_>) {
     event.close(open);
 }
 
-/// Writes the role that an activity of Role Management is about. Its values stay in the record too.
+/// Writes the role of an activity of Role Management. Its values stay in the record too.
 pub(super) fn write_role(event: &mut Event<'_>, role: &Entity<'_>) {
     let open = event.open("iam_role");
     if let Some(name) = event.optional("name", role.name.escaped()) {
@@ -57,7 +57,7 @@ pub(super) fn write_role(event: &mut Event<'_>, role: &Entity<'_>) {
     event.close(open);
 }
 
-/// `type_id` and `type`.
+/// Returns `type_id` and `type`.
 pub(super) fn choice(kind: EntityKind) -> Choice {
     match kind {
         EntityKind::Device => (1, "Device"),
@@ -86,7 +86,7 @@ fn write_group(event: &mut Event<'_>, owner: &Owner<'_>) {
     event.close(group);
 }
 
-/// Writes the account, else what is named `place`.
+/// Writes the account. Without an account, `place` is the name of the organization.
 fn write_org(event: &mut Event<'_>, owner: &Owner<'_>, place: Value<'_>) {
     let account = first_scalar(owner.account_names);
     let has_account = is_set(owner.account_ids[0]) || is_set(account);

@@ -1,5 +1,5 @@
-//! Writes one event. Each method writes a value of the record into an attribute of a certain type and marks it as
-//! used. Values that are not marked go to `unmapped`.
+//! Writes one event. Each method writes a value of the record into an attribute of a certain type, and marks the value
+//! as used. Values that are not marked go to `unmapped`.
 
 use std::ops::{Deref, DerefMut};
 
@@ -152,12 +152,12 @@ impl<'o> Event<'o> {
         self.observables.add(kind, "unmapped", path, text);
     }
 
-    /// Adds a value, which is at its path as received, to the observables. It is left out if it is none of this type,
-    /// and if it is listed in the form that other attributes have.
+    /// Adds a value, which is at its path as received, to the observables. It is left out if it is not of this type, or
+    /// if the list already has it in the spelling of other attributes.
     pub fn observe_received(&mut self, kind: ObservableType, attribute: &str, value: Value<'_>) {
         let Some(text) = value.escaped().filter(|text| !is_missing_word(*text)) else { return };
         match kind {
-            // A host may be named by its address.
+            // The name of a host may be its address.
             ObservableType::IpAddress | ObservableType::Hostname => match Address::of(text) {
                 Some(address) if address.is_own() => {
                     self.observe_spelling(ObservableType::IpAddress, attribute, text, address.as_escaped());
@@ -202,12 +202,12 @@ impl<'o> Event<'o> {
         self.json.choice(name, itoa::Buffer::new().format(id), caption);
     }
 
-    /// Writes `NAME_id` and `NAME` of what OCSF does not list: `word` is the source's.
+    /// Writes `NAME_id` and `NAME` of a value that OCSF does not list. `word` is the console's word.
     pub fn other(&mut self, name: &str, word: Escaped<'_>) {
         self.json.choice(name, "99", word.raw());
     }
 
-    /// Writes a value, which no table has, as [`Self::other`] does. Returns false for a placeholder.
+    /// Writes a value that no table has, as [`Self::other`] does. Returns false for a placeholder.
     pub fn other_value(&mut self, name: &str, value: Value<'_>) -> bool {
         let Some(word) = value.escaped().filter(|word| !is_missing_word(*word)) else { return false };
         self.other(name, word);
@@ -222,7 +222,7 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes `title` without the blanks around it. A value that has some stays in the record.
+    /// Writes `title` without the blanks around it. A value with such blanks stays in the record.
     pub fn title<'a>(&mut self, value: Value<'a>) -> Option<Escaped<'a>> {
         let text = trimmed(value)?;
         self.json.escaped("title", text);
@@ -237,7 +237,7 @@ impl<'o> Event<'o> {
         Some(text)
     }
 
-    /// Writes a time in milliseconds, without the digits after them. Returns whether there was one.
+    /// Writes a time in milliseconds; finer digits are lost. Returns whether there was a time.
     pub fn time<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(time) = self.read_time(value) else { return false };
         self.timestamp(name, time);
@@ -245,7 +245,7 @@ impl<'o> Event<'o> {
         true
     }
 
-    /// Returns the time that a value says, for an attribute.
+    /// Reads a time for an attribute, and notes whether it has no zone.
     pub fn read_time(&mut self, value: Value<'_>) -> Option<Timestamp> {
         let time = time(value)?;
         self.json.keys.without_zone |= value.escaped().is_some_and(|text| date::is_without_zone(text.raw()));
@@ -268,14 +268,14 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes a port. The console has 0 where there is none.
+    /// Writes a port. The console has 0 if there is no port.
     pub fn port<'a>(&mut self, name: &str, value: Value<'a>) {
         if integer(value).is_some_and(|port| (1..=65_535).contains(&port)) {
             self.integer(name, value);
         }
     }
 
-    /// Writes an address.
+    /// Writes an address. Returns false if the value is not one.
     pub fn ip<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         let Some(address) = address(value) else { return false };
         self.address_of(name, value, &address);
@@ -294,13 +294,13 @@ impl<'o> Event<'o> {
         }
     }
 
-    /// Writes an e-mail address; other texts stay in the record.
+    /// Writes an e-mail address; other texts stay in the record. Returns whether it was one.
     pub fn email<'a>(&mut self, name: &str, value: Value<'a>) -> bool {
         value.escaped().is_some_and(is_email) && self.observed(ObservableType::EmailAddress, name, value).is_some()
     }
 
-    /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are no hashes stay in
-    /// the record.
+    /// Writes `hashes` of the open object. The length of a value shows its algorithm; values that are not hashes stay
+    /// in the record.
     pub fn hashes<'a, const N: usize>(&mut self, values: [Value<'a>; N]) {
         let list = self.open_list("hashes");
         for (kind, text) in self.take_hashes(values).into_iter().flatten() {
@@ -342,7 +342,7 @@ impl<'o> Event<'o> {
     }
 }
 
-/// Adds a name to the path of an object. Returns the length of the path before.
+/// Adds a name to the path of an object. Returns the previous length of the path.
 pub(super) fn enter(path: &mut String, name: &str) -> usize {
     let outside = path.len();
     if outside > 0 {
@@ -356,7 +356,7 @@ pub(super) fn severity_id(severity: Severity) -> u16 {
     severity as u16 + 1
 }
 
-/// Returns the time that a value says, if it is one.
+/// Reads a time; `None` if the value is not a valid one.
 pub(super) fn time(value: Value<'_>) -> Option<Timestamp> {
     let text = value.escaped().filter(|text| !is_missing_word(*text))?;
     match date::read(text.raw()) {
@@ -369,7 +369,7 @@ pub(super) fn integer(value: Value<'_>) -> Option<i64> {
     value.escaped()?.trim().raw().parse().ok().filter(|number| *number >= 0)
 }
 
-/// Returns the address that a value is, without those that mean that there is none.
+/// Reads an address as [`Address::of_value`] does.
 pub(super) fn address(value: Value<'_>) -> Option<Address> {
     Address::of_value(value)
 }

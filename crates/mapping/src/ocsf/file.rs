@@ -25,13 +25,13 @@ pub(super) struct File<'a, const H: usize> {
 }
 
 impl<'a, const H: usize> File<'a, H> {
-    /// Path and name without what the console adds to them. OCSF requires the name.
+    /// Returns the path and the name without the console's additions. OCSF requires the name.
     fn image(&self) -> Option<Image<'a>> {
         let images = [Image::at(self.path), self.name.and_then(Image::named)];
         images.into_iter().flatten().find(|image| !image.name.raw().is_empty())
     }
 
-    /// Writes the object with what `more` writes into it. Without a name, there is no file. Returns the name.
+    /// Writes the object; `more` adds attributes. Returns the name; without a name, there is no file.
     pub fn write(self, event: &mut Event<'_>, name: &str, more: impl FnOnce(&mut Event<'_>)) -> Option<Escaped<'a>> {
         let image = self.image()?;
         let open = event.open(name);
@@ -51,7 +51,7 @@ impl<'a, const H: usize> File<'a, H> {
     fn write_fields(&self, event: &mut Event<'_>, image: Image<'_>) {
         event.json.escaped("name", image.name);
         event.observe(ObservableType::FileName, "name", image.name);
-        // A path without a name is one too.
+        // A path without a name is a path too.
         if let Some(path) = Image::at(self.path).and_then(|image| image.path).or(image.path) {
             event.json.escaped("path", path);
             event.observe(ObservableType::FilePath, "path", path);
@@ -67,7 +67,7 @@ impl<'a, const H: usize> File<'a, H> {
 }
 
 impl Event<'_> {
-    /// Writes the signature of the open file, if it has one. `is_valid` is what the record says of the certificate.
+    /// Writes the signature of the open file, if it has one. `is_valid` is the record's value about the certificate.
     pub fn signature(&mut self, signature: Option<Signature>, is_valid: Option<bool>) {
         if is_valid != Some(true) && !signature.is_some_and(Signature::exists) {
             return;
@@ -82,7 +82,7 @@ impl Event<'_> {
     }
 }
 
-/// Returns the state of a signature, by the word that names one, else by the certificate.
+/// Returns the state of a signature, by the console's word, else by the certificate.
 pub(super) fn state(signature: Option<Signature>, is_valid: Option<bool>) -> Choice {
     match (signature, is_valid) {
         (Some(Signature::Expired), _) => (2, "Expired"),

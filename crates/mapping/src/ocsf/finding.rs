@@ -44,7 +44,7 @@ pub(super) const CONFIDENCE: Words<Choice> = Words {
 };
 
 impl Event<'_> {
-    /// Writes the state of an incident. A known word has a number of its own; another one is the name of the state.
+    /// Writes the state of an incident. A known word has its own number; any other word is the name of the state.
     pub fn incident_status(&mut self, value: Value<'_>) {
         match INCIDENT_STATUSES.of(value) {
             Some((id, _)) => {
@@ -56,7 +56,7 @@ impl Event<'_> {
         }
     }
 
-    /// Writes the sensor of the open analytic: the agent.
+    /// Writes the agent as the sensor of the open analytic.
     pub fn agent_sensor(&mut self) {
         self.json.name("sensor_info_list");
         self.json.raw(br#"[{"name":"SentinelOne Agent","sensor_layer_id":2,"sensor_layer":"Endpoint"}]"#);
@@ -111,7 +111,8 @@ impl Event<'_> {
         self.choice("action", id, caption);
     }
 
-    /// Writes whom a finding was given to. A user needs an id or a name: without an id it is that in the address.
+    /// Writes the user that a finding is assigned to. A user needs an id or a name: without an id, the name is the
+    /// local part of the address.
     pub fn assignee(&mut self, id: Value<'_>, full_name: Value<'_>, email: Value<'_>) {
         let account = Account::of(email).filter(|account| !is_set(id) && is_email(account.text));
         if !is_set(id) && account.is_none() {
@@ -160,7 +161,8 @@ fn disposition_caption(id: u16) -> Option<&'static str> {
     DISPOSITIONS.into_iter().find(|(known, _)| *known == id).map(|(_, caption)| caption)
 }
 
-/// `disposition_id` of what became of a detection. Where reports of actions say more, theirs counts.
+/// Returns `disposition_id` for the outcome of a detection. Reports of actions may give a more precise one, which takes
+/// precedence.
 pub(super) fn disposition_of(outcome: Outcome) -> u16 {
     match outcome {
         Outcome::Mitigated => 11,
@@ -221,7 +223,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// `None` for a word that has no number, and if there is no word.
+    /// Reads a verdict. Returns `None` for a word that has no number, and if there is no word.
     pub fn of(value: Value<'_>) -> Option<Self> {
         VERDICTS.of(value)
     }
@@ -243,18 +245,18 @@ impl Verdict {
         }
     }
 
-    /// Returns whether there is no malware.
+    /// Returns whether the verdict means that there is no malware.
     pub fn is_harmless(self) -> bool {
         matches!(self, Self::FalsePositive | Self::Benign)
     }
 
-    /// Returns whether the caption says all that the word of the verdict does.
+    /// Returns whether the caption loses nothing of the verdict's word.
     pub fn says(self, word: &str) -> bool {
         let (_, caption) = self.choice();
         self == Self::Unknown || Word::of(Escaped::plain(caption)).as_str() == word
     }
 
-    /// Marks the word of the verdict if the caption says it all.
+    /// Marks the word of the verdict if the caption loses nothing of it.
     pub fn mark(self, event: &mut Event<'_>, value: Value<'_>) {
         if self.says(Word::of_value(value).as_str()) {
             event.mark(value);
@@ -281,13 +283,13 @@ pub(super) const VERDICTS: Words<Verdict> = Words {
     ],
 };
 
-/// OCSF's number of the kind of malware; `None` if the classification does not say that there is malware.
+/// Returns OCSF's number of the kind of malware; `None` if the classification is not malware.
 fn malware_kind(classification: Value<'_>) -> Option<u16> {
     let word = Word::of_value(classification).joined();
     if is_set(classification) { MALWARE.find(word.as_str()).unwrap_or(Some(99)) } else { None }
 }
 
-/// OCSF's numbers of kinds of malware; `None` for what is no malware.
+/// OCSF's numbers of kinds of malware; `None` for words that are not malware.
 pub(super) const MALWARE: Words<Option<u16>> = Words {
     field: "malware[].classification_ids",
     rows: &[
@@ -334,7 +336,7 @@ pub(super) const MALWARE: Words<Option<u16>> = Words {
 /// One entry of `malware[]`.
 pub(super) struct Malware<'a> {
     pub name: Option<Escaped<'a>>,
-    /// The hash that names it.
+    /// The hash of the malware.
     pub uid: Option<Escaped<'a>>,
     pub classification: Value<'a>,
     pub provider: Option<Escaped<'a>>,
@@ -342,7 +344,7 @@ pub(super) struct Malware<'a> {
 }
 
 impl Malware<'_> {
-    /// Writes the list with the file that `file` writes. It needs a name or an id.
+    /// Writes the list, if there is a name or an id. `file` writes the file.
     pub fn write(&self, event: &mut Event<'_>, file: impl FnOnce(&mut Event<'_>)) {
         let Some(kind) = malware_kind(self.classification) else { return };
         let uid = self.uid.and_then(hash).map(|(_, text)| text);
@@ -355,7 +357,7 @@ impl Malware<'_> {
         let name = self.name.map(|name| without_additions(without_directory(name.trim())));
         event.optional("name", name.as_deref().map(Escaped::plain));
         match uid {
-            // Without a name, there is no file that has the hash.
+            // Without a name, there is no file whose hash would be the observable.
             Some(uid) if self.name.is_none() => event.lower_case("uid", ObservableType::Hash, uid),
             Some(uid) => event.json.lower_case("uid", uid),
             None => {}

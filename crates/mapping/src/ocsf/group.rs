@@ -1,4 +1,4 @@
-//! Maps `/groups` to the base event: a snapshot is no change, so it is no entity management.
+//! Maps `/groups` to the base event: a snapshot is not a change, so it is not entity management.
 
 use s1_forwarder_record::group::Group;
 

@@ -39,8 +39,8 @@ impl Event<'_> {
         self.choice("status", if caption.is_some() { id } else { 0 }, caption.unwrap_or(&"Unknown"));
     }
 
-    /// Writes a status that no table has: that of the class which is called so, else Other with the word. Returns false
-    /// for a placeholder.
+    /// Writes a status that no table has: the class's status of this name, else Other with the word. Returns false for
+    /// a placeholder.
     pub fn other_status(&mut self, value: Value<'_>) -> bool {
         let word = Word::of_value(value);
         let mut known = (0..).zip(self.class.definition().statuses).skip(1);

@@ -1,4 +1,4 @@
-//! The one IP address and the one MAC address of a device that has several.
+//! Selects one IP address and one MAC address of a device that has several.
 
 use s1_forwarder_record::{Kind, Value};
 use smallvec::SmallVec;
@@ -10,7 +10,7 @@ use crate::common::word::Word;
 use crate::common::words::Words;
 use crate::parts::{Endpoint, Interface};
 
-/// The one IP address of a device, and the MAC address of the interface that has it.
+/// The main IP address of a device, and the MAC address of the interface with this IP address.
 pub(super) struct MainAddress {
     pub ip: Option<Address>,
     pub mac: Option<Mac>,
@@ -27,8 +27,8 @@ struct Listed {
 }
 
 impl MainAddress {
-    /// Addresses that the console names come before those of interfaces, IPv4 before IPv6. Those of virtual networks
-    /// come after all of these, then the external one, and link-local ones last.
+    /// Selects the addresses. Addresses that the console names come before addresses of interfaces, IPv4 before IPv6.
+    /// Addresses of virtual networks follow, then the external address, and link-local addresses last.
     pub fn of(endpoint: &Endpoint<'_>) -> Self {
         let mut listed = SmallVec::<[Listed; 8]>::new();
         let mut macs = OnlyMac::default();
@@ -64,7 +64,7 @@ impl MainAddress {
             let interface = listed.iter().find(|listed| listed.address.is(&address));
             let is_bridge = match interface.filter(|interface| interface.has_name) {
                 Some(interface) => interface.is_bridge,
-                // An address in Docker's form is one, unless an interface has it.
+                // An address in Docker's form is a bridge, unless a named interface has it.
                 None => address.is_of_docker(),
             };
             let is_virtual = address.is_of_virtual_network() || interface.is_some_and(|interface| interface.is_virtual);
@@ -92,8 +92,8 @@ impl MainAddress {
     }
 }
 
-/// The MAC address of an endpoint of which no other is known, but for those of virtual networks and, if it has an
-/// interface with an address, those of interfaces without one.
+/// The MAC address of an endpoint that has only one. Virtual networks do not count. If an interface has an IP address,
+/// interfaces without one do not count either.
 #[derive(Default)]
 struct OnlyMac {
     first: Option<Mac>,
@@ -116,7 +116,7 @@ impl OnlyMac {
     }
 }
 
-/// Calls `visit` with the addresses of a text with commas that are not those of every machine.
+/// Calls `visit` with the addresses of a text with commas, except addresses that every machine has.
 fn each_address(value: Value<'_>, visit: &mut impl FnMut(Address)) {
     let texts = value.escaped().into_iter().flat_map(|text| text.split(','));
     texts.filter_map(Address::of).filter(Address::is_own).for_each(visit);
@@ -192,7 +192,7 @@ pub(super) const BRIDGES: Words<bool> = Words {
         ("crc", true),
         ("npcap*", true),
         ("microsoft_km_test_loopback*", true),
-        // Between the machines of Apple.
+        // Links between Apple's machines.
         ("llw*", true),
         ("awdl*", true),
         ("anpi*", true),
@@ -212,13 +212,13 @@ pub(super) const BRIDGES: Words<bool> = Words {
     ],
 };
 
-/// Returns whether the interface of this name, as a word, is a tunnel that may have a MAC address: of OpenVPN, ZeroTier
-/// (`feth` on a Mac) or OpenShift.
+/// Returns whether an interface is a tunnel that may have a MAC address: of OpenVPN, ZeroTier (`feth` on a Mac) or
+/// OpenShift. `name` is a [`Word`].
 fn is_tunnel(name: &str) -> bool {
     ["tap", "tun", "zt", "zerotier", "feth"].into_iter().any(|tunnel| name.starts_with(tunnel))
 }
 
-/// `name` is a word.
+/// Returns whether an interface is a bridge. `name` is a [`Word`].
 fn is_bridge(name: &str) -> bool {
     // Docker names its networks by their id.
     let is_network = |id: &str| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -22,7 +22,7 @@ pub(super) struct CommonFields<'f> {
 /// The console, which logged the record before this program received it.
 const LOGGER: &[u8] = br#""name":"SentinelOne","product":{"vendor_name":"SentinelOne","name":"Singularity"}"#;
 
-/// Values of the record that `metadata` has, most of them in addition to other attributes.
+/// Values of the record that `metadata` has. Most of them have other attributes too.
 #[derive(Debug, Default)]
 pub(super) struct Metadata<'a> {
     /// The console's id of the record.
@@ -39,7 +39,7 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// Returns the metadata of an activity.
+    /// Returns the metadata of an activity. `correlation` is the id that joins the events of several streams.
     pub fn of_entry(entry: &LogEntry<'a>, correlation: Value<'a>) -> Self {
         Self {
             record_id: entry.id,
@@ -52,7 +52,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Writes `time` and remembers its text: the first valid time of `times`. OCSF requires a time, so the time of
+    /// Writes the first valid time of `times` as `time`, and remembers its text. OCSF requires a time, so the time of
     /// mapping is used if there is none.
     pub fn time<const T: usize>(&mut self, event: &mut Event<'_>, times: [Value<'a>; T]) {
         match times.into_iter().find_map(|value| Some((value, event.read_time(value)?))) {
@@ -110,7 +110,7 @@ pub(super) fn begin(json: &mut Json<'_>, prepared: &[u8], identity: Identity) {
 }
 
 impl Event<'_> {
-    /// Writes what follows the event's own attributes, except `unmapped`, which is last.
+    /// Writes everything after the event's own attributes, except `unmapped`, which is last.
     pub fn tail(&mut self, common: &CommonFields<'_>, metadata: &Metadata<'_>) {
         self.write_observables();
         metadata.write(self, common);
@@ -133,7 +133,7 @@ impl Event<'_> {
         self.json.raw(b"\"");
     }
 
-    /// Writes the id of a finding, which OCSF requires. Without one, it is the identity of the event.
+    /// Writes the id of a finding, which OCSF requires. Without an id, writes the identity of the event.
     pub fn finding_uid(&mut self, common: &CommonFields<'_>, id: Option<Escaped<'_>>) {
         if self.optional("uid", id).is_none() {
             self.json.word("uid", std::str::from_utf8(&common.identity.hex()).unwrap_or_default());

@@ -15,7 +15,7 @@ use crate::streams::threat::{Ended, MitigationReport, is_some};
 pub(super) struct Reports<'a>(SmallVec<[MitigationReport<'a>; 8]>);
 
 impl MitigationReport<'_> {
-    /// The action was applied to something, as far as the counters tell.
+    /// Returns whether the action was applied to an object, according to the counters.
     fn has_effect(&self) -> bool {
         self.counters.success != Some(0) || self.counters.total == Some(0)
     }
@@ -36,7 +36,7 @@ impl MitigationReport<'_> {
 }
 
 /// The effect of a successful action on a threat. An effect that is listed later is stronger. Times do not decide,
-/// since reports have those of different clocks.
+/// because reports have times of different clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Effect {
     Corrected,
@@ -46,7 +46,7 @@ pub(super) enum Effect {
     Restored,
 }
 
-/// Other actions corrected something.
+/// Effects of actions. All other actions count as [`Effect::Corrected`].
 pub(super) const EFFECTS: Words<Effect> = Words {
     field: "disposition",
     rows: &[
@@ -64,7 +64,7 @@ impl Effect {
         EFFECTS.of(action).unwrap_or(Self::Corrected)
     }
 
-    /// `disposition_id`
+    /// Returns `disposition_id`.
     pub fn disposition(self) -> u16 {
         match self {
             Self::Corrected => 11,
@@ -76,8 +76,8 @@ impl Effect {
     }
 }
 
-/// Returns the strongest of these actions, which were successful, in their order. What was quarantined after it was
-/// restored is quarantined.
+/// Returns the strongest effect of these successful actions, which are in the order of time. A quarantine after a
+/// restoration counts as a quarantine.
 fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<Effect> {
     let mut strongest = None;
     for effect in actions.map(Effect::of) {
@@ -89,8 +89,8 @@ fn strongest<'a>(actions: impl Iterator<Item = Value<'a>>) -> Option<Effect> {
     strongest
 }
 
-/// `disposition_id` and `action` of what was mitigated or blocked by these actions, which were successful. `left` is
-/// the action for what was restored.
+/// Returns `disposition_id` and `action` of a detection that these successful actions mitigated or blocked. `left` is
+/// the action for a restored object.
 pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Value<'a>>, left: Action) -> (u16, Action) {
     match strongest(actions) {
         Some(effect @ Effect::Restored) => (effect.disposition(), left),
@@ -102,13 +102,13 @@ pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Valu
 impl<'a> Reports<'a> {
     pub fn of(reports: impl Iterator<Item = MitigationReport<'a>>) -> Self {
         let mut reports: SmallVec<[MitigationReport<'a>; 8]> = reports.collect();
-        // The sort is stable: reports of one time stay in the order of the record.
+        // The sort is stable: reports of the same time stay in the order of the record.
         reports.sort_by_key(|report| time(report.ended));
         Self(reports)
     }
 
-    /// `disposition_id` and `action` of a threat with this mitigation status. For a status that says nothing, they are
-    /// those of the successful actions, and `None` without one.
+    /// Returns `disposition_id` and `action` of a threat with this mitigation status. For an unknown status, the
+    /// successful actions decide; without one, returns `None`.
     pub fn outcome(
         &self,
         status: Value<'_>,
@@ -129,7 +129,7 @@ impl<'a> Reports<'a> {
         let disposition = match effect {
             _ if preemptively => return Some((2, Action::Denied)),
             Some(Effect::Restored) => return Some((9, allowed)),
-            // The status is that of the whole threat, and the file of a process that was killed may still be there.
+            // The status belongs to the whole threat, and the file of a killed process may still exist.
             Some(_) if any_failed => return Some((12, Action::Denied)),
             Some(effect) => return Some((effect.disposition(), Action::Denied)),
             None if self.0.iter().any(MitigationReport::is_pending) => 14,
@@ -139,7 +139,7 @@ impl<'a> Reports<'a> {
         Some((disposition, action))
     }
 
-    /// Writes `remediation`: each action with its status.
+    /// Writes each action with its status as `remediation`.
     pub fn write_remediation(&self, event: &mut Event<'_>) {
         let present = |value: Value<'a>| value.escaped().filter(|text| !is_missing_word(*text));
         let mut parts: SmallVec<[(&str, Option<Escaped<'_>>); 16]> = SmallVec::new();

@@ -1,5 +1,5 @@
 //! Maps records to OCSF 1.9.0. There is one file per stream, in the order of the tables of `docs/mapping-ocsf.md`, and
-//! one per part that several streams share.
+//! one file per shared part.
 
 mod activity;
 mod activity_class;
@@ -185,7 +185,7 @@ impl SchemaMapper for Ocsf {
     }
 }
 
-/// Returns OCSF's caption for a word of the console under this key of a record. The count of coverage needs it.
+/// Returns OCSF's caption for a word of the console under this key of a record, for the coverage report.
 pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
     let word = Word::of(Escaped::plain(word));
     let word = word.as_str();
@@ -201,7 +201,7 @@ pub(super) fn caption(key: &str, word: &str) -> Option<&'static str> {
     choice.map(|(_, caption)| caption)
 }
 
-/// Begins an event that no record describes. Without a severity it is unknown.
+/// Begins an event that no record describes. Without `severity`, the severity is unknown.
 fn begin_own_event<'o>(
     scratch: &'o mut Scratch,
     activity: &str,

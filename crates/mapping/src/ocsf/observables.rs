@@ -5,7 +5,7 @@ use s1_forwarder_record::Escaped;
 use crate::fnv::fnv1a;
 use crate::json::Json;
 
-/// Maximum of observables in one event.
+/// Maximum number of observables in one event.
 const MAX_OBSERVABLES: usize = 64;
 
 /// The type of an observable.
@@ -28,7 +28,7 @@ pub(super) enum ObservableType {
 }
 
 impl ObservableType {
-    /// `type_id` and `type` as JSON.
+    /// Returns `type_id` and `type` as JSON.
     pub fn json(self) -> &'static str {
         match self {
             Self::Hostname => r#"","type_id":1,"type":"Hostname","value":""#,
@@ -58,7 +58,7 @@ impl ObservableType {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Observables {
     json: Vec<u8>,
-    /// Type, fingerprint, and where the value is in `json`.
+    /// The type, the fingerprint, and the start and the end of the value in `json`.
     entries: Vec<(ObservableType, u64, usize, usize)>,
 }
 
@@ -76,7 +76,7 @@ impl Observables {
         })
     }
 
-    /// Adds a value, unless it is there already with this type. Its path is `object`, a dot and `attribute`.
+    /// Adds a value, unless the list already has it with this type. Its path is `object`, a dot and `attribute`.
     pub fn add(&mut self, kind: ObservableType, object: &str, attribute: &str, value: Escaped<'_>) {
         if self.entries.len() == MAX_OBSERVABLES || value.raw().is_empty() || self.has(kind, value) {
             return;

@@ -1,4 +1,4 @@
-//! Hits of custom rules in the activity log. They are mapped as the alert is, whatever the number of their type.
+//! Maps hits of custom rules in the activity log to OCSF as the alert is mapped, whatever the number of their type.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, RuleHit};
@@ -12,7 +12,7 @@ use super::metadata::{CommonFields, Metadata};
 use crate::common::missing::{first_scalar, is_set};
 use crate::streams::rule_hit::HitParts;
 
-/// Returns whether the type is not in the table.
+/// Maps a hit. Returns whether its type is not in the table.
 pub(super) fn map(
     event: &mut Event<'_>,
     common: &CommonFields<'_>,

@@ -1,4 +1,4 @@
-//! The scope that records were asked for by, in events of records that do not say whose they are.
+//! Writes the scope of the request, in events of records that do not name their owner.
 
 use s1_forwarder_record::{Level, Scope};
 
@@ -15,8 +15,8 @@ pub(super) fn org(event: &mut Event<'_>, scope: Option<&Scope>) {
     event.close(org);
 }
 
-/// Writes a site or a group as `scope` of the open `unmapped`. An organization needs an id or a name of its own, so
-/// they have no place there.
+/// Writes a site or a group as `scope` of the open `unmapped`. An organization needs its own id or name, so `org` has
+/// no place for them.
 pub(super) fn below_account(event: &mut Event<'_>, scope: Option<&Scope>) {
     let Some(scope) = scope.filter(|scope| scope.level != Level::Account) else { return };
     let open = event.json.open("scope");

@@ -1,5 +1,5 @@
-//! Tests that the names and numbers of the mapping are those of the schema. A new release is a new file of the schema,
-//! and the rows that fail here.
+//! Tests that the mapping has the names and numbers of the schema. For a new release, add its schema file and mend the
+//! rows that fail here.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ fn captions(attribute: &Value) -> impl Iterator<Item = (u64, &str)> {
     entries.iter().map(|(id, caption)| (id.parse().unwrap(), caption.as_str().unwrap()))
 }
 
-/// Returns the captions of an enumeration from `first` on, without those of 0 and 99 unless they are asked for.
+/// Returns the captions of an enumeration, for the numbers from `first` up to 98.
 fn list(attribute: &Value, first: u64) -> Vec<&str> {
     let mut captions: Vec<_> = captions(attribute).filter(|(id, _)| (first..99).contains(id)).collect();
     captions.sort_unstable();
@@ -132,7 +132,7 @@ fn values_are_those_of_the_enumerations() {
     for (place, choices) in tables {
         let attribute = schema["meta"].pointer(&format!("/{place}")).unwrap_or_else(|| panic!("{place}"));
         for (id, caption) in choices {
-            // 99 is for what has no number.
+            // 99 is the number of captions that the schema does not have.
             let number = captions(attribute).find(|(_, known)| *known == caption).map(|(number, _)| number);
             assert_eq!(number.unwrap_or(99), u64::from(id), "{place} {caption}");
         }

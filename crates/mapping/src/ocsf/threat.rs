@@ -73,7 +73,8 @@ pub(super) fn map(
     });
 }
 
-/// Without a known kind of malware, the list is left out, and where somebody said that there is none.
+/// Writes `malware`. The list is left out without a known kind of malware, or if an analyst or the mitigation status
+/// says that there is none.
 fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let is_harmless = Verdict::of(parts.verdict).is_some_and(Verdict::is_harmless);
     if is_harmless || OUTCOMES.of(parts.mitigation.status) == Some(Outcome::Benign) {
@@ -94,7 +95,7 @@ fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         }
         let list = event.open_list("files");
         let element = event.open_element();
-        // The values are in the evidence too, which marks them.
+        // The evidence has these values too, and marks them.
         let kept = DetectedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
         object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
@@ -178,7 +179,7 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>)
     }
 }
 
-/// Returns whether the container is in the device.
+/// Writes the device and the resource. Returns whether the device has a container.
 fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
     let endpoint = &parts.endpoint;
     let mut has_container = false;
@@ -200,8 +201,8 @@ fn device(event: &mut Event<'_>, parts: &ThreatParts<'_>) -> bool {
 pub(super) const INITIATORS: Words<()> =
     Words { field: "actor.user", rows: &[("dv_command", ()), ("console_api", ()), ("star_manual", ())] };
 
-/// The user whose process it was, or who came from another host. A user of the console who made the detection comes
-/// first; the other one is in the evidence.
+/// Writes the actor: the user of the process, or the user who came from another host. A user of the console who made
+/// the detection comes first; the other user is then in the evidence.
 fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     let initiator = INITIATORS.of(parts.initiator.by).and_then(|()| Account::of_console(parts.initiator.name));
     let Some(account) = initiator.or(parts.process.actor()) else { return };
@@ -219,7 +220,7 @@ fn actor(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
     event.close(open);
 }
 
-/// The file with the user and what else the record says of the process, and the host that an attack came from.
+/// Writes the file with the user and the other values of the process, and the host that an attack came from.
 fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
     let process = &parts.process;
     let list = event.open_list("evidences");
@@ -241,7 +242,7 @@ fn evidences(event: &mut Event<'_>, parts: &ThreatParts<'_>, in_device: bool) {
     event.command_line("arguments", process.arguments);
     event.text("storyline", parts.storyline);
     event.close(data);
-    // A container alone is no evidence.
+    // A container alone is not evidence.
     if !in_device && !event.is_empty(&element) {
         workload::container(event, &parts.container, parts.pod.is_set);
     }

@@ -79,7 +79,7 @@ pub(super) fn map(
 
 fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let is_harmless = Verdict::of(parts.verdict).is_some_and(Verdict::is_harmless);
-    // A shell is no malware, though what opened it may be.
+    // A shell is not malware, although the program that opened it may be.
     let is_shell = Word::is(parts.classification, "remote_shell");
     if is_harmless || is_shell || OUTCOMES.of(parts.result) == Some(Outcome::Benign) || !parts.is_malware() {
         return;
@@ -99,7 +99,7 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         }
         let list = event.open_list("files");
         let element = event.open_element();
-        // The values are in the evidence too, which marks them.
+        // The evidence has these values too, and marks them.
         let kept = AlertedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
         object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
@@ -218,7 +218,7 @@ fn analytic(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(open);
 }
 
-/// Layers of sensors, by the product that detected, else by the surface of the attack.
+/// Layers of sensors, by the detecting product, else by the surface of the attack.
 pub(super) const LAYERS: Words<Choice> = Words {
     field: "finding_info.analytic.sensor_info_list[].sensor_layer",
     rows: &[
@@ -233,7 +233,7 @@ pub(super) const LAYERS: Words<Choice> = Words {
     ],
 };
 
-/// Writes the sensor of the open analytic: the product that detected.
+/// Writes the detecting product as the sensor of the open analytic.
 fn sensor(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let layer =
         LAYERS.of(parts.product).or_else(|| parts.attack_surfaces.elements().find_map(|surface| LAYERS.of(surface)));
@@ -282,7 +282,7 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         Some(outcome @ (Outcome::Mitigated | Outcome::Blocked)) => mitigated(outcome, parts.successful_actions(), left),
         Some(outcome @ Outcome::Active) => (disposition_of(outcome), left),
         Some(outcome @ Outcome::Benign) => (disposition_of(outcome), Action::Allowed),
-        // The meaning of an unknown word for the alert is not known.
+        // It is unclear what an unknown word means for the alert.
         None if is_set(parts.result) => return,
         None => (19, Action::Observed),
     };
@@ -290,7 +290,7 @@ fn states(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.action(action);
 }
 
-/// Writes the device with its container. Returns whether there was one.
+/// Writes the device with its container. Returns whether there was a container.
 fn device(event: &mut Event<'_>, parts: &UnifiedParts<'_>) -> bool {
     let mut has_container = false;
     if parts.asset.class == AssetClass::Host {
@@ -337,8 +337,8 @@ fn resources(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.close(list);
 }
 
-/// The process has neither number nor id, so its file and its command line are evidence without it.
-/// `has_container` says that the container is in the device.
+/// Writes `evidences`. The process has neither a number nor an id, so its file and its command line are written without
+/// a process. `has_container` means that the device has the container.
 fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: bool) {
     let list = event.open_list("evidences");
     let element = event.open_element();
@@ -363,7 +363,7 @@ fn evidences(event: &mut Event<'_>, parts: &UnifiedParts<'_>, has_container: boo
     }
     event.text("storyline", parts.storyline);
     event.close(data);
-    // A container alone is no evidence.
+    // A container alone is not evidence.
     if !has_container && !event.is_empty(&element) {
         workload::container(event, &parts.container, parts.pod.is_set);
     }
@@ -416,7 +416,8 @@ fn target_user(event: &mut Event<'_>, target: &TargetUser<'_>) {
     event.close(element);
 }
 
-/// Adds the console's observables, which the event has in `unmapped`. A name with words of the console is none.
+/// Adds the console's observables, which the event has in `unmapped`. A name with an addition of the console is left
+/// out.
 fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let mut observe = |path: &str, (kind, value): (Observed, Value<'_>)| {
         let is_image = matches!(kind, Observed::ProcessName | Observed::FileName | Observed::FilePath);
@@ -426,7 +427,7 @@ fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
             Some(Image { path: Some(_), .. }) => ObservableType::FilePath,
             _ => observable_type(kind),
         };
-        // A number in `unmapped` is no text.
+        // A number in `unmapped` is not a text.
         if value.kind() == Kind::String {
             event.observe_received(kind, path, value);
         }
@@ -434,7 +435,7 @@ fn observables(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     parts.observables().for_each(|observable| observe("unmapped.observables[].value", observable));
     let path = "unmapped.indicators[].observables[].value";
     parts.observables_of_indicators().for_each(|observable| observe(path, observable));
-    // An older console has one asset in the place of the list.
+    // An older console has one asset in place of the list.
     let path = if parts.assets().next().is_some() {
         "unmapped.assets[].lastLoggedInUser"
     } else {

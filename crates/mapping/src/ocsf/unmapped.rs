@@ -8,8 +8,8 @@ use super::event::Event;
 use crate::copy::KeyCase;
 use crate::keys::OVERFLOW;
 
-/// Writes the rest of a record, after what `first` writes, and closes the event. `reserved` are the names that `first`
-/// writes.
+/// Writes the remaining values of a record, and closes the event. `first` writes before them, under the names
+/// `reserved`.
 pub(super) fn write<'a>(
     event: &mut Event<'_>,
     block: &impl Block<'a>,

@@ -9,10 +9,10 @@ use crate::common::missing::text;
 use crate::common::sid;
 use crate::common::words::Choice;
 
-/// How Windows names the accounts of a session's windows and fonts, before the number of the session.
+/// Names of Windows' accounts for a session's windows and fonts, before the number of the session.
 const SESSIONS: [&str; 2] = ["DWM-", "UMFD-"];
 
-/// The kind of a user whose name does not tell it.
+/// The type of a user, if the name does not tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UserType {
     Unknown,
@@ -23,8 +23,8 @@ pub(super) enum UserType {
 }
 
 impl UserType {
-    /// Returns the type of who is logged in to an endpoint with these names. A name that ends in `$` is that of a
-    /// machine or of a managed service account.
+    /// Returns the type of the user who is logged in to an endpoint with the names `hosts`. A name that ends in `$`
+    /// belongs to a machine or to a managed service account.
     pub fn of_owner(account: Account<'_>, hosts: [Value<'_>; 2]) -> Self {
         let name = account.name.raw();
         let is_numbered = |prefix: &str| {
@@ -58,8 +58,8 @@ impl UserType {
     }
 }
 
-/// Returns whether the name of a machine's account, without its `$`, is the name of this host. Windows truncates the
-/// account's name after 15 characters.
+/// Returns whether `machine`, the name of a machine's account without its `$`, is the name of this host. Windows
+/// truncates the account's name after 15 characters.
 fn is_account_of(machine: &str, host: Value<'_>) -> bool {
     let Some(host) = text(host).and_then(|host| host.raw().split('.').next()) else { return false };
     let is_cut = machine.chars().count() == 15;
@@ -73,7 +73,7 @@ impl Event<'_> {
         self.choice("type", id, caption);
     }
 
-    /// Writes name, domain and type into the open user object.
+    /// Writes the name, the domain and the type into the open user object.
     pub fn account(&mut self, account: Account<'_>, kind: UserType) {
         self.json.escaped("name", account.name);
         self.observe(ObservableType::UserName, "name", account.name);
@@ -89,7 +89,7 @@ impl Event<'_> {
         self.close(open);
     }
 
-    /// Writes the full name and the address that `Jane Doe (jane@acme.example)` says into the open user object. Returns
+    /// Writes the full name and the address in `Jane Doe (jane@acme.example)` into the open user object. Returns
     /// whether there was an address.
     pub fn person(&mut self, account: Account<'_>) -> bool {
         let Some(email) = account.email() else { return false };
@@ -108,8 +108,8 @@ impl Event<'_> {
     }
 }
 
-/// Writes the full name and the address that a text has in the place of a user's name: `Jane Doe (jane@acme.example)`.
-/// The text stays in the record.
+/// Writes the full name and the address in the text of a user's name: `Jane Doe (jane@acme.example)`. The text stays in
+/// the record.
 pub(super) fn names_in(event: &mut Event<'_>, value: Value<'_>) {
     event.optional("full_name", display_name(value));
     if let Some(email) = Account::of(value).map(|account| account.text).filter(|text| is_email(*text)) {
@@ -118,7 +118,7 @@ pub(super) fn names_in(event: &mut Event<'_>, value: Value<'_>) {
     }
 }
 
-/// Marks a text of which name and domain were written, if it is nothing else.
+/// Marks a text if it has nothing except the name and the domain, which were written.
 pub(super) fn mark_account(event: &mut Event<'_>, value: Value<'_>) {
     let Some(account) = Account::of(value) else { return };
     let length = account.domain.map_or(0, |domain| domain.raw().len()) + account.name.raw().len();

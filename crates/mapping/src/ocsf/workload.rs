@@ -7,7 +7,7 @@ use crate::common::missing::is_set;
 use crate::common::workload::{Image, labels};
 use crate::parts::{Cloud, Container};
 
-/// Writes `cloud` of the event. Without a provider, there is none.
+/// Writes `cloud` of the event, which needs a provider.
 pub(super) fn cloud(event: &mut Event<'_>, cloud: &Cloud<'_>) {
     let Some(provider) = cloud.provider else { return };
     event.using(Profile::Cloud);
@@ -22,7 +22,7 @@ pub(super) fn cloud(event: &mut Event<'_>, cloud: &Cloud<'_>) {
     event.close(open);
 }
 
-/// Writes a container. It needs an id or a name. Labels stay in the record.
+/// Writes a container, which needs an id or a name. Labels stay in the record. Returns whether it was written.
 pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kubernetes: bool) -> bool {
     let Container { id, name, image, .. } = *container;
     if !is_set(id) && !is_set(name) {
@@ -33,7 +33,7 @@ pub(super) fn container(event: &mut Event<'_>, container: &Container<'_>, in_kub
         event.mark_if(id, text.raw());
     }
     event.text("name", name);
-    // OCSF requires the id of an image; the text names it as a whole.
+    // OCSF requires the id of an image: the whole text is the id.
     let object = event.open("image");
     if let Some(text) = event.text("uid", image) {
         let parts = Image::of(text.raw());

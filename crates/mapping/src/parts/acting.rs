@@ -1,5 +1,5 @@
-//! Which process acted, which one started it, and whose arguments and user the record has: decided here for all streams
-//! and schemas. The manual has a table of the cases.
+//! Decides for all streams and schemas which process acted, which one started it, and whose arguments and user the
+//! record has. The manual has a table of the cases.
 
 use s1_forwarder_record::{Escaped, Value};
 
@@ -15,9 +15,9 @@ use crate::common::word::Word;
 pub struct Acting<'a> {
     /// The process that acted.
     pub process: Option<Image<'a>>,
-    /// The process that started it.
+    /// The process that started `process`.
     pub parent: Option<Image<'a>>,
-    /// Arguments and user are those of `process`. Otherwise nobody knows whose they are.
+    /// The arguments and the user belong to `process`. Otherwise their process is unknown.
     pub has_arguments: bool,
     /// The file is the image of `process`.
     pub is_file: bool,
@@ -26,9 +26,9 @@ pub struct Acting<'a> {
 /// The values about processes in a threat, or in an activity about a threat.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clues<'a> {
-    /// The file or, where there is none, the name of a process in its place.
+    /// The file. If there is none, the name of a process in its place.
     pub image: Option<Image<'a>>,
-    /// The process whose name is in the place of the file's.
+    /// The process whose name is in the field for the file's name.
     pub process: Option<Image<'a>>,
     /// There is only the name of a process, and no file.
     pub is_missing: bool,
@@ -45,7 +45,8 @@ pub struct Clues<'a> {
     pub originator: Option<Image<'a>>,
 }
 
-/// The programs that run or open files with these extensions: the process is one of them, and not the file.
+/// Extensions, and the programs that run or open files with them: the process is one of these programs, and not the
+/// file.
 const OPENERS: [(&[&str], &[&str]); 38] = [
     (&["ps1", "psm1", "psd1"], &["powershell", "pwsh", "powershell_ise"]),
     (&["bat", "cmd"], &["cmd"]),
@@ -101,12 +102,12 @@ const OPENERS: [(&[&str], &[&str]); 38] = [
 
 const BROWSERS: [&str; 6] = ["chrome", "msedge", "iexplore", "firefox", "brave", "opera"];
 
-/// Programs that people open files with: they save files and start others, and others start them. Arguments of which
-/// nobody says whose they are may be another's.
+/// Programs that people open files with. They save files and start other programs, and other programs start them.
+/// Arguments without a named process may belong to another program.
 const STARTERS: [&[&str]; 3] =
     [&["outlook", "olk", "thunderbird"], &BROWSERS, &["notepad", "notepad++", "wordpad", "write"]];
 
-/// Programs of Windows that start others, or fetch, copy, unpack or change files, and open none.
+/// Windows programs that start other programs, or fetch, copy, unpack or change files, but do not open files.
 const TOOLS: [&[&str]; 5] = [
     &["wmic", "schtasks", "runas", "forfiles", "psexec", "paexec", "pcalua", "conhost", "explorer", "winrs", "wsl"],
     &["sc", "net", "netsh", "taskkill", "attrib", "icacls", "cacls", "takeown"],
@@ -115,13 +116,14 @@ const TOOLS: [&[&str]; 5] = [
     &["xcopy", "robocopy", "esentutl", "expand", "extrac32", "makecab", "tar", "7z", "7za", "unrar"],
 ];
 
-/// Extensions of what runs on Windows by itself.
+/// Extensions of files that run on Windows by themselves.
 const PROGRAMS: [&str; 4] = ["exe", "com", "scr", "pif"];
 
-/// Extensions of what may run on Windows: it did if the command line begins with the file.
+/// Extensions of files that may run on Windows: a file did if the command line begins with it.
 const POSSIBLE_PROGRAMS: [&str; 2] = ["tmp", "bin"];
 
-/// Extensions of what runs on other systems by itself. Most programs there have none, or that of a processor.
+/// Extensions of files that run on other systems by themselves. Most programs there have no extension, or the name of a
+/// processor.
 const UNIX_PROGRAMS: [&str; 23] = [
     "bin", "run", "appimage", "elf", "out", "exe", "x86", "x64", "amd64", "arm64", "aarch64", "i586", "i686", "arm",
     "arm4", "arm5", "arm6", "arm7", "mips", "mipsel", "mpsl", "ppc", "sh4",
@@ -130,17 +132,17 @@ const UNIX_PROGRAMS: [&str; 23] = [
 /// Extensions of bundles of macOS, which are directories.
 const BUNDLES: [&str; 9] = ["app", "appex", "xpc", "framework", "bundle", "plugin", "kext", "prefpane", "saver"];
 
-/// Directories of programs on other systems. What is below them may have dots in its name: `vim.basic`,
+/// Directories of programs on other systems. Programs below them may have dots in their names: `vim.basic`,
 /// `com.docker.backend`.
 const UNIX_DIRECTORIES: [&str; 5] = ["/bin/", "/sbin/", "/libexec/", "/Contents/MacOS/", "/PrivilegedHelperTools/"];
 
-/// Extensions of what never runs. It is the argument of a program even where a command line begins with it.
+/// Extensions of files that never run. Such a file is the argument of a program, even if a command line begins with it.
 const DATA: [&str; 25] = [
     "conf", "plist", "xml", "json", "css", "zip", "gz", "tgz", "tar", "bz2", "xz", "7z", "rar", "iso", "dmg", "pkg",
     "deb", "rpm", "png", "jpg", "mp4", "mp3", "service", "lnk", "url",
 ];
 
-/// The part that a file plays for a process.
+/// The role of a file for a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileKind {
     /// The file runs by itself.
@@ -153,8 +155,9 @@ enum FileKind {
 }
 
 impl<'a> Acting<'a> {
-    /// Returns the processes of a threat. Arguments and user are those of the malicious process, which is never the one
-    /// that wrote or found a file. A process without a path that is the originator has the path of the originator.
+    /// Returns the processes of a threat. The arguments and the user belong to the malicious process, which is never
+    /// the program that wrote or found a file. If a process without a path is the originator, it gets the originator's
+    /// path.
     pub fn of(clues: &Clues<'a>) -> Self {
         let acting = Self::decided(clues);
         match (acting.process, clues.originator) {
@@ -182,15 +185,15 @@ impl<'a> Acting<'a> {
             return Self { process: originator, ..Self::default() };
         }
         let line = first_word(clues.arguments);
-        // A name with spaces that the line begins with is no argument of its first word.
+        // A name with spaces at the beginning of the line is not an argument of its first word.
         let is_argument = |file: Image<'a>| {
             let line = clues.arguments.escaped();
             line.is_some_and(|line| command_line::has_argument(line, file) && !command_line::begins_with(line, file))
                 && !is_program_of(file, None)
         };
         // A file that a first word runs is a program or a script. On systems other than Windows, a script needs no
-        // extension. A shell is neither, whatever name it was started by. Agents for Windows may have arguments without
-        // their program.
+        // extension. A shell is neither, whatever its name in the command line. Agents for Windows may have arguments
+        // without their program.
         let run = named.filter(|file| is_argument(*file));
         let has_run = |first: &Image<'a>, file: Image<'a>| {
             !first.is_like(file) && (!clues.is_windows(file) || is_certain_program(*first) || is_known_program(*first))
@@ -228,9 +231,9 @@ impl<'a> Acting<'a> {
         }
     }
 
-    /// Returns the processes of a unified alert. Its command line is that of the process, so the first word names it;
-    /// the file is the image of the process, or what the process ran or opened. `has_run` says that a process was
-    /// detected: its image is then a program that the command line does not name as an argument.
+    /// Returns the processes of a unified alert. Its command line belongs to the process, so the first word names the
+    /// process. The file is the image of the process, or a file that the process ran or opened. `has_run` means that a
+    /// process was detected: its image is then a program that is not an argument in the command line.
     pub fn of_command_line(
         line: Value<'a>,
         file: NamedFile<'a>,
@@ -248,7 +251,7 @@ impl<'a> Acting<'a> {
         };
         let acting = |process, is_file| Self { process, parent, has_arguments: true, is_file };
         if let Some(named) = named {
-            // The command line may have its path.
+            // The command line may have the path of this process.
             let first = first_word(line).filter(|first| first.is_like(named));
             return acting(first.or(Some(named)), false);
         }
@@ -259,7 +262,7 @@ impl<'a> Acting<'a> {
         let image = Some(file).filter(|file| !suffix(file.name).is_some_and(never_runs) && !is_bundle(*file, os_type));
         let is_switch =
             |first: &Image<'_>| file.text().raw().contains("\\\\") && command_line::is_switch(first.text().raw());
-        // Links, wrappers and disguises have another name in the command line than their file.
+        // The command line of a link, a wrapper or a disguise has another name than the file.
         let has_other_name = || {
             let is_program = clues.kind(file) == FileKind::Program && !command_line::has_argument(text, file);
             has_run && (is_program || is_program_of(file, None) && !is_starter(file))
@@ -281,14 +284,14 @@ impl<'a> Acting<'a> {
     }
 }
 
-/// Returns the program that a command line begins with. A script or a document is none.
+/// Returns the program at the beginning of a command line. A script or a document is not a program.
 fn first_word(line: Value<'_>) -> Option<Image<'_>> {
     let first = line.escaped().and_then(command_line::executable).and_then(Image::named);
     first.filter(|first| openers(suffix(first.name)).is_none())
 }
 
 impl<'a> Clues<'a> {
-    /// `process` acted, and the originator started it.
+    /// Returns that `process` acted, and that the originator started it.
     fn started(&self, process: Image<'a>, is_image: bool) -> Acting<'a> {
         Acting {
             process: Some(process),
@@ -302,13 +305,13 @@ impl<'a> Clues<'a> {
         }
     }
 
-    /// Returns whether two names or paths are those of one process. Other systems than Windows tell capitals apart.
+    /// Returns whether two names or paths belong to the same process. Only Windows ignores case.
     fn is_same(&self, one: Image<'a>, other: Image<'a>) -> bool {
         one.may_be(other, !self.is_windows(if one.path.is_some() { one } else { other }))
     }
 
-    /// Returns whether the text is the path or the name of a file or a process. A name without a path may be that of a
-    /// threat: it is a process if it is the originator or an interpreter, or has the extension of a program.
+    /// Returns whether the text is the path or the name of a file or a process. A name without a path may be the name
+    /// of a threat. It is a process if it is the originator or an interpreter, or has the extension of a program.
     fn is_image(&self, image: Image<'a>) -> bool {
         let name = image.name.raw();
         if image.path.is_some() || image.addition.is_some() {
@@ -326,7 +329,7 @@ impl<'a> Clues<'a> {
         let is_windows = self.is_windows(file);
         let is_extension = |text: &Escaped<'_>| !is_missing_word(*text) && (is_windows || !is_version(*text));
         let extension = given.filter(is_extension).or_else(|| {
-            // A version is no extension: `python3.11`, `libc.so.6`.
+            // A version is not an extension: `python3.11`, `libc.so.6`.
             let name = if is_windows { file.name.raw() } else { without_version(file.name.raw()) };
             suffix(Escaped::plain(name))
         });
@@ -343,7 +346,7 @@ impl<'a> Clues<'a> {
                 None => FileKind::Program,
                 Some(text) if is_one_of(text, if is_windows { &PROGRAMS } else { &UNIX_PROGRAMS }) => FileKind::Program,
                 Some(text) if is_one_of(text, &DATA) => FileKind::Data,
-                // On other systems, what follows a dot need not be an extension.
+                // On other systems, the text after a dot may not be an extension.
                 Some(_) if !is_windows && is_below_directory_of_programs(file) => FileKind::Program,
                 Some(text) if !is_windows || is_one_of(text, &POSSIBLE_PROGRAMS) => FileKind::PossibleProgram,
                 Some(_) => FileKind::Data,
@@ -366,8 +369,8 @@ impl<'a> Clues<'a> {
         }
     }
 
-    /// Returns whether the arguments begin with a switch of the program. One after `-` may be that of a script, data
-    /// has none.
+    /// Returns whether the arguments begin with a switch of the program. A switch with `-` may belong to a script; data
+    /// has no switches.
     fn has_switch_of_program(&self, is_data: bool, is_windows: bool) -> bool {
         let text = self.arguments.escaped().map_or("", |text| text.raw().trim());
         let first = text.trim_start_matches("\\\"").split([' ', '\t']).next().unwrap_or_default();
@@ -379,14 +382,14 @@ fn is_unix_path(image: Image<'_>) -> bool {
     image.text().raw().starts_with('/')
 }
 
-/// Returns whether a file is a bundle of macOS: a directory, of which nobody knows what ran. Programs of Linux have
-/// such names, too.
+/// Returns whether a file is a bundle of macOS: a directory, so that the program that ran is unknown. Linux programs
+/// have such names too.
 pub fn is_bundle(file: Image<'_>, system: Value<'_>) -> bool {
     suffix(file.name).is_some_and(|extension| is_one_of(extension, &BUNDLES))
         && os_type(system).map_or(is_unix_path(file), |word| word == "macos")
 }
 
-/// Returns whether a path is below another one, which is a directory then.
+/// Returns whether a path is below another path, which is then a directory.
 fn is_below(image: Image<'_>, directory: Image<'_>) -> bool {
     image.text().raw().strip_prefix(directory.text().raw()).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -396,12 +399,12 @@ fn is_certain_program(first: Image<'_>) -> bool {
     stem(first.name.raw()) != first.name.raw() || is_below_directory_of_programs(first) || is_of_windows(first)
 }
 
-/// Returns whether a first word without `.exe` is the name of a program that opens files, or that is named with one.
+/// Returns whether a first word without `.exe` is the name of a program that opens files, or of one of [`TOOLS`].
 fn is_known_program(first: Image<'_>) -> bool {
     is_program_of(first, None) || TOOLS.into_iter().any(|programs| is_program_of(first, Some(programs)))
 }
 
-/// Returns whether the file is `C:\Windows\system32\svchost` or another program of Windows without its extension.
+/// Returns whether the file is a Windows program without its extension, such as `C:\Windows\system32\svchost`.
 fn is_of_windows(image: Image<'_>) -> bool {
     let directory = image.path.and_then(|path| path.raw().get(2..)).map_or("", |path| path);
     let is_directory = |name: &str| directory.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
@@ -424,7 +427,7 @@ fn without_version(name: &str) -> &str {
     }
 }
 
-/// Returns the programs that open what has this extension.
+/// Returns the programs that open files with this extension.
 fn openers(extension: Option<Escaped<'_>>) -> Option<&'static [&'static str]> {
     let extension = extension.filter(|extension| !extension.is("exe"))?;
     OPENERS.iter().find(|(extensions, _)| is_one_of(extension, extensions)).map(|(_, programs)| *programs)

@@ -52,15 +52,15 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Detection<'a> {
-    /// Returns whether the path of the registry ends in the name of a value: of an event about a value, and of any
-    /// event with data.
+    /// Returns whether the registry path ends in the name of a value. It does in events about a value, and in all
+    /// events with data.
     pub fn is_registry_value(&self) -> bool {
         let event_type = self.matched.event_type.escaped();
         is_set(self.registry.data) || event_type.is_some_and(|text| text.raw().to_ascii_uppercase().contains("VALUE"))
     }
 
-    /// Returns the address of the source, and the other one that is known. The machine that logged in is the source of
-    /// a login.
+    /// Returns the address of the source, and the other known address. The machine that logged in is the source of a
+    /// login.
     pub fn source_ips(&self) -> [Value<'a>; 2] {
         let is_login = self.matched.kind == Some(EventKind::Login);
         if is_login && Address::of_value(self.machine_ip).is_some() {
@@ -89,15 +89,15 @@ pub struct Login<'a> {
 }
 
 impl<'a> Login<'a> {
-    /// Returns a login without the id and the domain of another account: the console may have those of who asked for
-    /// it.
+    /// Returns a login. The id and the domain are left out if they belong to another account: the console may have the
+    /// account that requested the login.
     pub fn new(name: Value<'a>, sid: Value<'a>, domain: Value<'a>, is_administrator: Value<'a>) -> Self {
         let is_one = Account::of(name).zip(sid.escaped()).is_none_or(|(account, sid)| sid::may_be_of(sid, account));
         let [sid, domain] = if is_one { [sid, domain] } else { [Value::default(); 2] };
         Self { name, domain, sid, is_administrator }
     }
 
-    /// Returns a value of a login. Windows writes Nobody's id for that of a failed login.
+    /// Returns a value of a login, unless it is a placeholder. For a failed login, Windows writes the id of `Nobody`.
     pub fn text(value: Value<'a>) -> Option<Escaped<'a>> {
         value.escaped().filter(|text| !text.is("S-1-0-0") && !is_missing_word(*text))
     }
@@ -114,7 +114,7 @@ pub struct Registry<'a> {
 }
 
 impl<'a> Registry<'a> {
-    /// Returns the path of the key, unless the other path is longer by the name of a value.
+    /// Returns the path of the key, or the other path if it is longer by the name of a value.
     pub fn longest_path(&self) -> Value<'a> {
         let is_within = match (text(self.key_path), text(self.path)) {
             (Some(key), Some(path)) => path.raw().strip_prefix(key.raw()).is_some_and(|rest| rest.starts_with(r"\\")),
@@ -188,14 +188,14 @@ pub struct Process<'a> {
     pub executable: Value<'a>,
     /// MD5, SHA-1, SHA-256
     pub hashes: [Value<'a>; 3],
-    /// Hashes of the command line, which are no hashes of the image.
+    /// Hashes of the command line, and not of the image.
     pub hashes_of_command_line: [Value<'a>; 3],
     pub entity_id: Value<'a>,
     pub start: Value<'a>,
     pub signer: Value<'a>,
     pub integrity: Value<'a>,
     pub user: ProcessUser<'a>,
-    /// The text that names the users, if they are not in values of their own.
+    /// The text that names the users, if they have no separate values.
     pub user_text: Value<'a>,
 }
 
@@ -211,7 +211,7 @@ pub struct TargetProcess<'a> {
 }
 
 impl<'a> Process<'a> {
-    /// Returns all hashes, of which those of a command line are no hashes of the image.
+    /// Sets the hashes. Hashes of a command line are kept apart from hashes of the image.
     pub fn with_hashes(self, hashes: [Value<'a>; 3]) -> Self {
         let mut images = [self.name, self.executable].into_iter().filter_map(Image::at);
         let decorated = images.find(|image| image.addition.is_some());
@@ -221,7 +221,7 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> TargetFile<'a> {
-    /// See [`Process::with_hashes`].
+    /// Sets the hashes as [`Process::with_hashes`] does.
     pub fn with_hashes(self, hashes: [Value<'a>; 2]) -> Self {
         let [hashes, hashes_of_command_line] = Image::hashes(Image::at(self.path), hashes);
         Self { hashes, hashes_of_command_line, ..self }
@@ -241,7 +241,7 @@ pub struct TargetFile<'a> {
     pub path: Value<'a>,
     /// SHA-1, SHA-256
     pub hashes: [Value<'a>; 2],
-    /// Hashes of a command line, which are no hashes of a file.
+    /// Hashes of a command line, and not of a file.
     pub hashes_of_command_line: [Value<'a>; 2],
     pub created: Value<'a>,
     pub modified: Value<'a>,

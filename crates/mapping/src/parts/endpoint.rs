@@ -1,4 +1,4 @@
-//! An endpoint with an agent, its owner, and who is logged in to it.
+//! An endpoint with an agent, its owner, and the user who is logged in to it.
 
 use s1_forwarder_record::Value;
 
@@ -12,7 +12,7 @@ pub struct Endpoint<'a> {
     pub agent_id: Value<'a>,
     pub agent_uuids: [Value<'a>; 2],
     pub agent_versions: [Value<'a>; 2],
-    /// The agent is installed and in use; `None` if the record names no agent.
+    /// The agent is installed and in use.
     pub is_managed: bool,
     pub names: [Value<'a>; 2],
     pub domains: [Value<'a>; 2],
@@ -21,11 +21,11 @@ pub struct Endpoint<'a> {
     pub os: Os<'a>,
     pub architecture: Option<Architecture>,
     pub interfaces: Interfaces<'a>,
-    /// Addresses in addition to those of the interfaces. A value may be a list.
+    /// Addresses outside the interfaces. A value may be a list.
     pub addresses: [Value<'a>; 4],
     /// The address that the console sees.
     pub external: Value<'a>,
-    /// The path of `external` in the record, where it names one endpoint.
+    /// The path of `external` in the record, if the path belongs to only one endpoint.
     pub external_path: Option<&'static str>,
     /// MAC addresses in one text, if there are no interfaces.
     pub macs: Value<'a>,
@@ -34,7 +34,7 @@ pub struct Endpoint<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// Returns the first name that says something.
+    /// Returns the first name that is not a placeholder.
     pub fn name(&self) -> Value<'a> {
         first_scalar(self.names)
     }
@@ -54,7 +54,7 @@ pub struct Interface<'a> {
     /// Addresses of version 4 and of version 6: each a list or one address.
     pub addresses: [Value<'a>; 2],
     pub gateway: Value<'a>,
-    /// The list says more of the interface than this.
+    /// The list has more values of the interface.
     pub has_more: bool,
 }
 
@@ -93,13 +93,13 @@ pub struct Interactive<'a> {
 
 impl<'a> Interactive<'a> {
     /// Returns the value that names the user: a name, else the value that the directory has in its place. The second of
-    /// `names` comes last, since it may be another user's.
+    /// `names` comes last, because it may belong to another user.
     pub fn name(&self) -> Value<'a> {
         let [name, other] = self.names;
         first_scalar([name, self.principal_name, self.email, other])
     }
 
-    /// Returns the e-mail address, if it is one.
+    /// Returns `email`, if it is an address.
     pub fn address(&self) -> Value<'a> {
         if self.email.escaped().is_some_and(is_email) { self.email } else { Value::default() }
     }

@@ -1,7 +1,7 @@
-//! The parts that records consist of, whatever their stream. Parts are plain values, each of which knows its field of
-//! the record. `streams` selects them from the records; `ecs` and `ocsf` write them.
+//! The parts of records, whatever their stream. Parts are plain values, each of which knows its field of the record.
+//! `streams` selects them from the records; `ecs` and `ocsf` write them.
 //!
-//! If a part has several values in a list, they are in order of preference: the first that says something counts.
+//! If a part has several values in a list, they are in order of preference: the first that is not a placeholder counts.
 
 mod acting;
 mod cloud;
@@ -22,5 +22,6 @@ pub use workload::{Container, EcsTask, Pod};
 
 use s1_forwarder_record::Escaped;
 
-/// A sentence: each part that is there, with what precedes it unless it is the first.
+/// The parts of a sentence, each with the separator before it. The writer leaves out missing parts, and the separator
+/// of the first part.
 pub type Sentence<'a, const N: usize> = [(&'static str, Option<Escaped<'a>>); N];

@@ -9,25 +9,25 @@ use crate::common::missing::is_set;
 use crate::common::remote_origin::RemoteOrigin;
 use crate::common::words::Words;
 
-/// The file of a threat. Where there is none, the console writes the name of a process in the place of that of a file.
+/// The file of a threat. If there is no file, the console writes the name of a process in place of the file's name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DetectedFile<'a> {
-    /// The path of the file, else the name that the console shows.
+    /// The path of the file; without a path, the name that the console shows.
     pub image: Option<Image<'a>>,
-    /// The process whose name is in the place of the file's.
+    /// The process whose name is in the field for the file's name.
     pub process: Option<Image<'a>>,
     pub path: Value<'a>,
     pub display_name: Value<'a>,
-    /// The name of the threat: most often that of the file.
+    /// The name of the threat: usually the name of the file.
     pub threat_name: Value<'a>,
     pub extension: Value<'a>,
     pub is_executable: bool,
     pub size: Value<'a>,
     /// MD5, SHA-1, SHA-256
     pub hashes: [Value<'a>; 3],
-    /// Hashes of a command line, which are no hashes of a file.
+    /// Hashes of a command line, and not of a file.
     pub hashes_of_command_line: [Value<'a>; 3],
-    /// The console's word for whether it is signed.
+    /// The console's word for whether the file is signed.
     pub verification: Value<'a>,
     pub publisher: Value<'a>,
     pub certificate_id: Value<'a>,
@@ -76,13 +76,13 @@ impl<'a> DetectedFile<'a> {
         VERIFICATIONS.of(self.verification)
     }
 
-    /// Returns whether the detection is about a process that has no file of its own.
+    /// Returns whether the detection is about a process without a file.
     pub fn is_missing(&self) -> bool {
         let is_process = self.image.is_some_and(|image| image.addition.is_some());
         (self.is_fileless || is_process) && !is_set(self.path) && !self.hashes.into_iter().any(is_set)
     }
 
-    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file itself is malicious. The file of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         !self.is_missing() && self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
@@ -107,7 +107,7 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
-    /// Returns the user who came from another host, else the one of the process.
+    /// Returns the user who came from another host, else the user of the process.
     pub fn actor(&self) -> Option<Account<'a>> {
         self.origin.and_then(|origin| origin.user).or(self.user.effective)
     }

@@ -41,12 +41,12 @@ impl<'a> AlertParts<'a> {
         }
     }
 
-    /// The alert was created and updated within a minute.
+    /// Returns whether the alert was last updated within a minute of its creation, or never.
     pub fn is_new(&self) -> bool {
         is_new(self.created, self.updated)
     }
 
-    /// Returns the time of the event: that of a new alert, later that of its change.
+    /// Returns the times for the event, the preferred one first: the creation of a new alert, later its last change.
     pub fn times(&self) -> [Value<'a>; 3] {
         if self.is_new() {
             [self.created, self.reported.kept(), self.updated.kept()]
@@ -60,7 +60,7 @@ impl<'a> AlertParts<'a> {
         [("", trimmed(detection.rule.name)), (" on ", trimmed(detection.endpoint.name())), (": ", self.subject())]
     }
 
-    /// Returns the process that the message names: the one that was started, else the one that acted.
+    /// Returns the process that the message names: the started process, else the process that acted.
     fn subject(&self) -> Option<Escaped<'a>> {
         let Detection { matched, target, process, .. } = &self.detection;
         let started = if matched.kind == Some(EventKind::ProcessCreation) { target.name } else { Value::default() };
@@ -150,7 +150,7 @@ fn matched<'a>(info: &AlertInfo<'a>, target: &AlertTarget<'a>) -> Matched<'a> {
     Matched::new(info.event_type, info.indicator_category, login, target)
 }
 
-/// Returns the endpoint as it is now, with its version, its system and its owner as they were at the detection.
+/// Returns the current endpoint, with its version, its system and its owner at the time of the detection.
 fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
     let current = &alert.agent_realtime_info;
     let detected = &alert.agent_detection_info;
@@ -180,7 +180,7 @@ fn endpoint<'a>(alert: &Alert<'a>) -> Endpoint<'a> {
 }
 
 fn process<'a>(process: &AlertProcess<'a>) -> Process<'a> {
-    // Newer consoles have the users of a Linux process one by one.
+    // Newer consoles have a separate value for each user of a Linux process.
     let together = ProcessUser::of(process.user);
     let user = ProcessUser {
         effective: Account::of(process.effective_user).or(together.effective),

@@ -7,7 +7,7 @@ use s1_forwarder_record::{Escaped, Kind, Value};
 use crate::common::missing::is_set;
 use crate::parts::Cloud;
 
-/// Returns the first of `cloudProviders` that says something.
+/// Returns the first of `cloudProviders` that has a value.
 pub fn of_providers<'a>(providers: Value<'a>) -> Cloud<'a> {
     let is_used = |(name, provider): &(Cow<'a, str>, Value<'a>)| {
         !name.is_empty() && provider.kind() == Kind::Object && provider.entries().any(|(_, value)| is_said(value))

@@ -6,7 +6,7 @@ use crate::common::missing::{first_scalar, is_set};
 use crate::parts::{Engine, Engines};
 
 impl<'a> Engines<'a> {
-    /// Returns the engines that detected, without those of which only a title is known.
+    /// Returns the engines in the list. It lacks engines that have only a title.
     pub fn detected(self) -> impl Iterator<Item = Engine<'a>> {
         self.list.elements().map(|element| Engine {
             key: first_scalar([element.get("key"), element]),
@@ -26,7 +26,7 @@ impl<'a> Engine<'a> {
         first_scalar([self.title, self.key])
     }
 
-    /// Returns whether key and title are all that the list says of the engine.
+    /// Returns whether the list has only the key and the title of the engine.
     pub fn is_complete(&self) -> bool {
         let is_read = |key: &str, value| matches!(key, "key" | "title") && is_set(value);
         let mut entries = self.element.entries();

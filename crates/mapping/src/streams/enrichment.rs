@@ -26,7 +26,7 @@ impl Enrichment {
         items.filter_map(Value::as_object).map(|entries| Item { entries })
     }
 
-    /// How many notes the console has.
+    /// Returns the number of notes on the console.
     pub fn notes_count(&self) -> Option<u64> {
         self.0.get("notesCount").and_then(Value::as_u64)
     }
@@ -44,7 +44,7 @@ impl Enrichment {
 /// Ids that an item of the timeline repeats from its threat.
 pub const REPEATED_IDS: [&str; 5] = ["agentId", "siteId", "accountId", "groupId", "threatId"];
 
-/// Keys of an item's descriptions, and what each is.
+/// Keys of an item's descriptions, and their names in ECS.
 pub const DESCRIPTIONS: [(&str, &str); 2] = [("primaryDescription", "primary"), ("secondaryDescription", "secondary")];
 
 /// A note, or an activity of the timeline.
@@ -98,17 +98,17 @@ impl<'e> Item<'e> {
         self.entries.get("activityType").and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
     }
 
-    /// Returns the descriptions of the event, in short and in full.
+    /// Returns the primary and the secondary description.
     pub fn descriptions(self) -> [Option<&'e str>; 2] {
         DESCRIPTIONS.map(|(key, _)| self.get(key))
     }
 
-    /// Returns whether [`Self::descriptions`] or [`Self::created`] has the value.
+    /// Returns whether [`Self::descriptions`] or [`Self::created`] has the value of this key.
     pub fn is_in_related_event(key: &str) -> bool {
         key == "createdAt" || DESCRIPTIONS.iter().any(|(known, _)| *known == key)
     }
 
-    /// Returns whether a note that is read has the value.
+    /// Returns whether the event's note has the value of this key.
     pub fn is_in_note(self, key: &str) -> bool {
         match key {
             "text" | "creator" | "creatorId" => true,
@@ -119,7 +119,7 @@ impl<'e> Item<'e> {
     }
 }
 
-/// Returns whether a value says nothing: `null`, or a text, a list or an object without content.
+/// Returns whether a value is `null`, or an empty text, list or object.
 pub fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 
 use s1_forwarder_record::Value;
 
-/// Returns a value of a record that is no field of it.
+/// Returns the value of a key that has no field in the record type.
 fn other<'a>(others: &[(Cow<'a, str>, Value<'a>)], key: &str) -> Value<'a> {
     others.iter().find(|(known, _)| known == key).map(|(_, value)| *value).unwrap_or_default()
 }

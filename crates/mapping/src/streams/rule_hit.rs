@@ -1,5 +1,5 @@
 //! Hits of custom rules in the activity log: `data` has the values of an alert under keys in lower case. Not all of
-//! them are fields of the record.
+//! these keys have a field in the record type.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData, RuleHit};
@@ -17,9 +17,8 @@ use crate::parts::{
 };
 use crate::streams::activity::{LogEntry, RULE_HITS, ScopeLevel, is_decision};
 
-/// Returns whether `data` holds a hit: a rule and an alert, or the process that triggered. Activities of these types
-/// can also have other keys (`ruleName`), which are not those of a hit. One of another type may be what somebody
-/// decided later.
+/// Returns whether `data` is a hit: it has a rule and an alert, or the triggering process. Activities of these types
+/// can also have other keys (`ruleName`), which no hit has. An activity of another type may be a user's later decision.
 pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
     let keys = || data.other.iter().map(|(key, _)| key.as_ref());
     let is_known = LogEntry::of(activity).number.is_some_and(|number| RULE_HITS.contains(&number));
@@ -29,7 +28,7 @@ pub fn is_hit(activity: &Activity<'_>, data: &ActivityData<'_>) -> bool {
             && !is_decision(data)
 }
 
-/// The values of a hit: those of its activity, and those that it has in addition.
+/// The values of a hit: the values of its activity, and additional ones.
 #[derive(Debug, Clone, Copy)]
 pub struct HitParts<'a> {
     pub entry: LogEntry<'a>,
@@ -61,7 +60,7 @@ fn owner_of_level<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     }
 }
 
-/// Returns the owner of the endpoint. What `data` says of it stays there: it need not be that of the endpoint.
+/// Returns the owner of the endpoint. The owner in `data` stays there: it may be the owner of another object.
 fn owner<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     let none = Value::default();
     Owner {

@@ -75,7 +75,7 @@ pub struct MitigationReport<'a> {
     pub counters: Counters,
 }
 
-/// How many objects an action was for; `None` for what a report does not count.
+/// Numbers of the objects of an action; `None` for a number that the report does not have.
 #[derive(Debug, Clone, Copy)]
 pub struct Counters {
     pub success: Option<u32>,
@@ -85,7 +85,7 @@ pub struct Counters {
     pub total: Option<u32>,
 }
 
-/// How an action ended, as its report says.
+/// How an action ended, according to its report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Success,
@@ -106,7 +106,7 @@ pub const ENDED: Words<Ended> = Words {
     ],
 };
 
-/// The counters say more than the status: one status is for all objects of an action.
+/// The counters are more precise than the status, which is one word for all objects of an action.
 impl MitigationReport<'_> {
     pub fn ended(&self) -> Option<Ended> {
         ENDED.of(self.status)
@@ -186,14 +186,15 @@ impl<'a> ThreatParts<'a> {
         }
     }
 
-    /// The threat was created and updated within a minute.
+    /// Returns whether the threat was last updated within a minute of its creation, or never.
     pub fn is_new(&self) -> bool {
         is_new(self.created, self.updated)
     }
 
-    /// Returns the time of the event: that of the detection while the threat is new, later that of its change.
+    /// Returns the times for the event, the preferred one first: the detection while the threat is new, later its last
+    /// change.
     pub fn times(&self) -> [Value<'a>; 3] {
-        // Other fields have these two as well, and mark them.
+        // Other fields have these two times as well, and mark them.
         let identified = self.identified.kept();
         let created = self.created.kept();
         if self.is_new() && [identified, created].into_iter().any(|time| timestamp(time).is_some()) {
@@ -224,8 +225,8 @@ impl<'a> ThreatParts<'a> {
     }
 }
 
-/// Visits a tactic and its techniques. Keys are in the order of the alphabet, so the name of a tactic comes before its
-/// techniques; where it does not, they are read again after it.
+/// Visits a tactic and its techniques. Keys are in alphabetical order, so the name of a tactic comes before its
+/// techniques. If it does not, the techniques are read after the name.
 fn each_technique<'a>(cursor: &mut Cursor<'a>, visit: &mut impl FnMut(Indication<'a>)) {
     let mut tactic = None;
     let mut nameless = Value::default();
@@ -262,7 +263,7 @@ impl<'a> Mitigation<'a> {
         reports(self.reports)
     }
 
-    /// Returns whether actions failed, which older consoles say only in the reports.
+    /// Returns whether actions failed. Older consoles say so only in the reports.
     pub fn has_failed(&self) -> bool {
         self.is_failed || self.reports().any(|report| report.has_failed())
     }
@@ -304,7 +305,7 @@ fn file<'a>(info: &ThreatInfo<'a>, os_type: Value<'a>) -> DetectedFile<'a> {
     let shown = first_scalar([info.file_display_name, info.threat_name]);
     let file = NamedFile::of(info.file_path, shown);
     let [hashes, hashes_of_command_line] = file.hashes([info.md5, info.sha1, info.sha256]);
-    // Size and signature are of what the hashes are of.
+    // The size and the signature belong to the same object as the hashes.
     let is_of_file = !hashes_of_command_line.into_iter().any(is_set);
     let of_file = |value: Value<'a>| if is_of_file { value } else { Value::default() };
     DetectedFile {
@@ -352,8 +353,8 @@ fn process<'a>(threat: &Threat<'a>, file: &DetectedFile<'a>) -> DetectedProcess<
     }
 }
 
-/// Returns the endpoint as it is now, else as it was at the detection. Only the detection has addresses in addition to
-/// those of the interfaces.
+/// Returns the current endpoint, else the endpoint at the time of the detection. Only the latter has addresses outside
+/// the interfaces.
 fn endpoint<'a>(threat: &Threat<'a>) -> Endpoint<'a> {
     let current = &threat.agent_realtime_info;
     let detected = &threat.agent_detection_info;

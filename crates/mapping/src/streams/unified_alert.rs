@@ -1,5 +1,5 @@
 //! Unified alerts: `/unifiedalerts/graphql`. The endpoint is the primary asset, else the first one. Values of assets
-//! have no field of their own, so they stay in the record.
+//! have no field in the record type, so they stay in the record.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::unified_alert::{UnifiedAlert, UnifiedProcess};
@@ -26,7 +26,7 @@ use crate::parts::{
 #[derive(Debug, Clone, Copy)]
 pub struct UnifiedParts<'a> {
     pub id: Value<'a>,
-    /// The id at the product that detected.
+    /// The id at the detecting product.
     pub external_id: Value<'a>,
     pub name: Value<'a>,
     pub description: Value<'a>,
@@ -52,7 +52,7 @@ pub struct UnifiedParts<'a> {
     indicators: Value<'a>,
     observables: Value<'a>,
     reports: Value<'a>,
-    /// All assets as they are now, and as they were at the detection.
+    /// All assets: their current state, and their state at the time of the detection.
     assets: [Value<'a>; 2],
     pub analytic: Analytic<'a>,
     pub assignee: Assignee<'a>,
@@ -91,24 +91,24 @@ pub struct AlertedProcess<'a> {
     pub command_line: Value<'a>,
     pub parent_name: Value<'a>,
     pub user: ProcessUser<'a>,
-    /// The text that names the users, if it has their domain too.
+    /// The text that names the users, if it also has their domain.
     pub user_text: Value<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub struct AlertedFile<'a> {
-    /// The path of the file, else its name.
+    /// The path of the file; without a path, its name.
     pub image: Option<Image<'a>>,
-    /// The process whose name is in the place of the file's.
+    /// The process whose name is in the field for the file's name.
     pub process: Option<Image<'a>>,
     pub name: Value<'a>,
     pub path: Value<'a>,
     /// MD5, SHA-1, SHA-256
     pub hashes: [Value<'a>; 3],
-    /// Hashes of a command line, which are no hashes of a file.
+    /// Hashes of a command line, and not of a file.
     pub hashes_of_command_line: [Value<'a>; 3],
     pub size: Value<'a>,
-    /// The console's word for whether it is signed.
+    /// The console's word for whether the file is signed.
     pub verification: Value<'a>,
     pub signer: Value<'a>,
 }
@@ -130,13 +130,13 @@ impl<'a> AlertedFile<'a> {
         self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
-    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file itself is malicious. The file of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
 }
 
-/// The attacking host. The console may name it by its address.
+/// The attacking host. The console may write its address as its name.
 #[derive(Debug, Clone, Copy)]
 pub struct Attacker<'a> {
     /// The value for the host's address, and the host's name if the name is an address.
@@ -154,7 +154,7 @@ pub struct TargetUser<'a> {
     pub display_name: Value<'a>,
 }
 
-/// The values of the alert about its primary asset that no endpoint has.
+/// The alert's values about its primary asset that [`Endpoint`] does not have.
 #[derive(Debug, Clone, Copy)]
 pub struct Asset<'a> {
     /// The asset as it is now.
@@ -162,7 +162,7 @@ pub struct Asset<'a> {
     pub class: AssetClass,
     /// The agent only detects.
     pub is_detecting: bool,
-    /// The console's word for the kind of the asset: of most machines, their type.
+    /// The console's word for the kind of the asset: for most machines, their type.
     pub kind: Value<'a>,
 }
 
@@ -260,7 +260,7 @@ pub const OBSERVABLES: Words<Observed> = Words {
     ],
 };
 
-/// The product that detected, if another stream has the same detection.
+/// The detecting product, if another stream has the same detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// The agent's engines, whose detections are threats.
@@ -279,7 +279,7 @@ pub const PRODUCTS: Words<Product> = Words {
     ],
 };
 
-/// Classifications of what happens on endpoints.
+/// Classifications of events on endpoints. They count only if an endpoint was attacked.
 pub const ON_ENDPOINTS: Words<()> = Words {
     field: "event.category",
     rows: &[
@@ -312,7 +312,7 @@ impl<'a> UnifiedParts<'a> {
         self.class_categories().iter().copied().chain(by_surface)
     }
 
-    /// Returns whether the classification is one of malware. That of an unknown word is not.
+    /// Returns whether the classification is malware. An unknown word is not malware.
     pub fn is_malware(&self) -> bool {
         self.class_categories().contains(&Category::Malware)
     }
@@ -389,18 +389,19 @@ impl<'a> UnifiedParts<'a> {
         }
     }
 
-    /// Returns the severity that the console gave. A verdict does not change it.
+    /// Returns the console's severity. A verdict does not change it.
     pub fn known_severity(&self) -> Option<Severity> {
         Severity::of_value(self.severity)
     }
 
-    /// The alert was created and updated within a minute.
+    /// Returns whether the alert was last updated within a minute of its creation, or never.
     pub fn is_new(&self) -> bool {
         let created = if timestamp(self.created).is_some() { self.created } else { self.detected };
         is_new(created, self.updated)
     }
 
-    /// Returns the time of the event: that of the detection while the alert is new, later that of its change.
+    /// Returns the times for the event, the preferred one first: the detection while the alert is new, later its last
+    /// change.
     pub fn times(&self) -> [Value<'a>; 3] {
         let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::kept);
         if self.is_new() { [detected, updated, created] } else { [updated, detected, created] }
@@ -410,12 +411,12 @@ impl<'a> UnifiedParts<'a> {
         self.assets[0].elements().map(AssetEntry)
     }
 
-    /// Returns the user that the asset is.
+    /// Returns the user, if the asset is a user.
     pub fn identity(&self) -> Option<Account<'a>> {
         if self.asset.class == AssetClass::User { Account::of(self.endpoint.name()) } else { None }
     }
 
-    /// Returns the one asset of an older console, which has it in the place of the list.
+    /// Returns the one asset of an older console, which has it in place of the list.
     pub fn only_asset(&self) -> Option<AssetEntry<'a>> {
         self.assets[0].elements().next().is_none().then_some(AssetEntry(self.asset.current))
     }
@@ -425,7 +426,7 @@ impl<'a> UnifiedParts<'a> {
         self.assets().chain(self.only_asset()).map(|asset| asset.0.get("lastLoggedInUser"))
     }
 
-    /// Addresses of all assets at the detection. A value may be a list.
+    /// Returns the addresses of all assets at the time of the detection. A value may be a list.
     pub fn detected_addresses(&self) -> impl Iterator<Item = Value<'a>> {
         let keys = ADDRESSES.into_iter().chain([EXTERNAL_ADDRESS]);
         self.assets[1].elements().flat_map(move |asset| {
@@ -434,12 +435,12 @@ impl<'a> UnifiedParts<'a> {
         })
     }
 
-    /// Type and value of each observable of a known type.
+    /// Returns the type and the value of each observable of a known type.
     pub fn observables(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
         observables(self.observables)
     }
 
-    /// Type and value of each observable of the indicators.
+    /// Returns the type and the value of each observable of the indicators.
     pub fn observables_of_indicators(&self) -> impl Iterator<Item = (Observed, Value<'a>)> {
         self.indicators.elements().flat_map(|indicator| observables(indicator.get("observables")))
     }
@@ -475,7 +476,7 @@ impl<'a> UnifiedParts<'a> {
         })
     }
 
-    /// Actions against what was detected, unless they did nothing.
+    /// Returns the types of the mitigation actions, except actions without success.
     pub fn successful_actions(&self) -> impl Iterator<Item = Value<'a>> {
         let has_failed = |report: &Value<'_>| report.get("successCount").escaped().is_some_and(|count| count.is("0"));
         let reports = self.reports.elements().filter(move |report| !has_failed(report));
@@ -490,17 +491,19 @@ impl<'a> UnifiedParts<'a> {
         Word::is(self.vendor, "sentinelone")
     }
 
-    /// An engine of the agent detected.
+    /// Returns whether an engine of the agent made the detection.
     pub fn is_engine(&self) -> bool {
         PRODUCTS.of(self.product) == Some(Product::Engine)
     }
 
-    /// Returns the id of the same detection among the threats: the agent's engines give that of the threat.
+    /// Returns the id of the same detection in the stream of threats. For a detection by the agent's engines, it is the
+    /// external id.
     pub fn threat_id(&self) -> Value<'a> {
         if self.is_engine() { self.console_id() } else { Value::default() }
     }
 
-    /// Returns the id of the same detection among the alerts: custom rules give that of the alert.
+    /// Returns the id of the same detection in the stream of alerts. For a detection by a custom rule, it is the
+    /// external id.
     pub fn alert_id(&self) -> Value<'a> {
         let is_custom_rule = PRODUCTS.of(self.product) == Some(Product::CustomRule);
         if is_custom_rule { self.console_id() } else { Value::default() }
@@ -519,7 +522,7 @@ fn observables(list: Value<'_>) -> impl Iterator<Item = (Observed, Value<'_>)> {
     list.elements().filter_map(|observable| Some((OBSERVABLES.of(observable.get("type"))?, observable.get("value"))))
 }
 
-/// The primary asset: now, and at the detection.
+/// The primary asset: its current state, and its state at the time of the detection.
 struct States<'a> {
     current: Value<'a>,
     detected: Value<'a>,
@@ -528,7 +531,7 @@ struct States<'a> {
 }
 
 impl<'a> States<'a> {
-    /// Older consoles have one asset in the place of each list.
+    /// Selects the primary asset. Older consoles have one asset in place of each list.
     fn of(alert: &UnifiedAlert<'a>) -> Self {
         let mut current = primary(alert.assets);
         if current.is_empty() {
@@ -563,7 +566,7 @@ fn primary(assets: Value<'_>) -> Value<'_> {
         .unwrap_or_default()
 }
 
-/// Returns the words for what an asset is, the most specific one first. Older consoles have `type`.
+/// Returns the words for the kind of an asset, the most specific one first. Older consoles have `type`.
 fn kinds(current: Value<'_>) -> [Value<'_>; 5] {
     let [category, subcategory] = ["category", "subcategory"].map(|key| current.get(key));
     let is_vague = Word::of_value(subcategory).as_str().starts_with("other_");
@@ -571,7 +574,7 @@ fn kinds(current: Value<'_>) -> [Value<'_>; 5] {
     [specific, category, subcategory, current.get("assetTypeClassifier"), current.get("type")]
 }
 
-/// How the words for users end: `AD User`, `Group Managed Service Account`.
+/// Ends of the words for users: `AD User`, `Group Managed Service Account`.
 const USERS: [&str; 10] = [
     "user",
     "user_account",
@@ -589,8 +592,9 @@ const USERS: [&str; 10] = [
 const VAGUE: [&str; 4] = ["identity", "account", "other", "other_identity"];
 
 impl AssetClass {
-    /// Returns the type of a machine makes an asset a host, and so do an operating system and an agent. The agent of an
-    /// identity is that of the machine that reported it, and the system of a group is that of its machines.
+    /// Classifies an asset. The type of a machine makes an asset a host, and so does an operating system or an agent.
+    /// The agent of an identity belongs to the machine that reported the identity, and the system of a group is the
+    /// system of its machines.
     fn of(current: Value<'_>, detected: Value<'_>) -> Self {
         let kinds = kinds(current);
         let is_group = kinds.into_iter().any(is_group);
@@ -601,7 +605,7 @@ impl AssetClass {
             return Self::User;
         }
         if kinds.into_iter().any(|kind| Word::is(kind, "identity")) {
-            // An identity of a kind that is no user's is a part of the directory.
+            // An identity of another kind is a part of the directory.
             let is_vague = |kind: Value<'_>| VAGUE.contains(&Word::of_value(kind).as_str());
             let is_user = kinds.into_iter().filter(|kind| is_set(*kind)).all(is_vague);
             return if is_user { Self::User } else { Self::Other };
@@ -624,7 +628,7 @@ fn asset<'a>(current: Value<'a>, detected: Value<'a>) -> Asset<'a> {
     }
 }
 
-/// Returns the id of the agent is not in the record.
+/// Returns the endpoint. The record does not have the id of the agent.
 fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     let States { current, detected, cloud, .. } = *states;
     let none = Value::default();
@@ -650,8 +654,8 @@ fn endpoint<'a>(alert: &UnifiedAlert<'a>, states: &States<'a>) -> Endpoint<'a> {
     }
 }
 
-/// Returns the system as it is now, else as it was at the detection. What is now has name and version in one text, so
-/// the two are those of the detection as long as they are the same.
+/// Returns the current system, else the system at the time of the detection. The current system has its name and
+/// version in one text. If the detection has the same, they come from there.
 fn os<'a>(current: Value<'a>, detected: Value<'a>) -> Os<'a> {
     let none = Value::default();
     let of = |state: Value<'a>, types| Os {
@@ -679,7 +683,7 @@ fn is_same(full: Value<'_>, name: Value<'_>, version: Value<'_>) -> bool {
     rest == Some(version.escaped().map_or("", |version| version.raw().trim()))
 }
 
-/// Returns a flat object with provider-specific details.
+/// Reads the cloud. `providerDetails` is a flat object with provider-specific details.
 fn of_details(cloud: Value<'_>) -> Cloud<'_> {
     let details = cloud.get("providerDetails");
     Cloud {
@@ -769,7 +773,7 @@ fn process<'a>(alert: &UnifiedAlert<'a>, file: NamedFile<'a>, os_type: Value<'a>
 fn file<'a>(process: &UnifiedProcess<'a>, named: NamedFile<'a>) -> AlertedFile<'a> {
     let file = &process.file;
     let [hashes, hashes_of_command_line] = named.hashes([file.md5, file.sha1, file.sha256]);
-    // Size and signature are of what the hashes are of.
+    // The size and the signature belong to the same object as the hashes.
     let is_of_file = !hashes_of_command_line.into_iter().any(is_set);
     let of_file = |value: Value<'a>| if is_of_file { value } else { Value::default() };
     AlertedFile {

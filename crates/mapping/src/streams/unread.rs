@@ -1,5 +1,5 @@
 //! The facts of a record that was not read: it is broken or truncated, or no schema maps it. Values are found by their
-//! keys, as far as the record goes.
+//! keys, up to the end of the record.
 
 use std::borrow::Cow;
 
@@ -34,7 +34,7 @@ pub enum OwnerField {
     Name,
 }
 
-/// Id or name of the account, the site or the group that a record belongs to.
+/// Returns the id or the name of the account, the site or the group that a record belongs to.
 pub fn owner<'a>(stream: Stream, record: Value<'a>, level: Level, field: OwnerField) -> Option<Cow<'a, str>> {
     let (word, id, name) = match level {
         Level::Account => ("account", "accountId", "accountName"),
@@ -54,7 +54,7 @@ fn at<'a>(record: Value<'a>, path: Path) -> Value<'a> {
     path.iter().fold(record, |value, key| value.get(key))
 }
 
-/// Returns the severity of a detection. Other records say nothing of theirs.
+/// Returns the severity of a detection. Other records have no severity.
 fn severity(stream: Stream, record: Value<'_>) -> Option<Severity> {
     match stream.description().severity {
         SeverityKeys::Nowhere => None,

@@ -1,4 +1,4 @@
-//! Each kind of activity that has fields of its own, as a whole event.
+//! A whole event for each kind of activity that has its own fields.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::schema;
 use super::support::{faults, map, map_to};
 
-/// What all activities have, with `fields` over it.
+/// Returns an activity with the fields that all activities have; `fields` replaces some of them.
 fn activity(number: u32, fields: Value, data: Value) -> Value {
     let mut record = json!({
         "accountId": "225494730938493800", "accountName": "Acme", "activityType": number, "activityUuid": null,

@@ -1,5 +1,5 @@
-//! What a record has beyond 10,000 members of an object, 10,000 values of a list and 120 levels is in one text of the
-//! event: nothing of it is lost, and nothing of it is a field.
+//! The bounds of a record: 10,000 members of an object, 10,000 values of a list and 120 levels. One text of the event
+//! has everything beyond the bounds, and no field has any of it.
 
 use s1_forwarder_mapping::{OVERFLOW, Schema};
 use s1_forwarder_record::Stream;
@@ -9,7 +9,7 @@ use super::support::{mapper_to, read_event};
 
 const MAX_MEMBERS: usize = 10_000;
 
-/// The object of the event that has the rest of the record, and the text in it. None of the text is left there.
+/// Returns the object of the event that has the rest of the record, without the overflow text, and this text.
 fn map(schema: Schema, record: &str) -> (Value, Option<Value>) {
     let mut out = Vec::new();
     let mapped = mapper_to(schema, Stream::Alerts, true).map(record.as_bytes(), &mut out).unwrap();
@@ -75,7 +75,7 @@ fn equal_keys_beyond_the_bounds_are_all_there() {
     assert_eq!(own["newKeys"]["x_10000"], json!(MAX_MEMBERS - 1));
 }
 
-/// Also those that the mapping has not come across.
+/// Secrets count that the mapping has not seen, too.
 #[test]
 fn secrets_beyond_the_bounds_are_in_no_part_of_an_event() {
     let secrets = json!([{ "licenseKey": "s3cret" }, { "a": { "passphrase": ["s3cret"] } }]);

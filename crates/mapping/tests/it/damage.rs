@@ -1,4 +1,4 @@
-//! Records that are not JSON: what a console may send nevertheless, and what becomes of it.
+//! Records that are not JSON, which a console may send nevertheless.
 
 use proptest::prelude::*;
 use s1_forwarder_mapping::{MapError, Mapped, Mapper, MappingSettings, Origin, Schema};
@@ -9,7 +9,7 @@ use super::support::read_event;
 
 const SCHEMAS: [Schema; 3] = [Schema::Ecs, Schema::Ocsf, Schema::Raw];
 
-/// A ransomware threat, with `text` in its name and in a key, and a number.
+/// Returns a ransomware threat with `text` in its name, `key` in a key, and `number`.
 fn threat(text: &[u8], key: &[u8], number: &[u8]) -> Vec<u8> {
     let parts: [&[u8]; 7] = [
         br#"{"agentRealtimeInfo":{"agentComputerName":"PC1","agentId":"12","odd"#,
@@ -23,7 +23,7 @@ fn threat(text: &[u8], key: &[u8], number: &[u8]) -> Vec<u8> {
     [&parts.concat()[..], b"}}"].concat()
 }
 
-/// Damaged records, each with the same record without its damage.
+/// Returns damaged records, each with the same record without its damage.
 fn damaged() -> Vec<(Vec<u8>, Vec<u8>)> {
     let texts: [(&[u8], &str); 9] = [
         (br"\ud83d", "\u{fffd}"),
@@ -61,7 +61,7 @@ fn map(mapper: &mut Mapper, record: &[u8]) -> (Result<Mapped, MapError>, Vec<u8>
     (mapped, event)
 }
 
-/// Raw records may have `null`, which no mapped event has.
+/// Reads an event. Raw records may have `null`, which no mapped event has.
 fn read(schema: Schema, event: &[u8]) -> Value {
     if schema == Schema::Raw { serde_json::from_slice(event).unwrap() } else { read_event(event) }
 }
@@ -139,7 +139,7 @@ fn what_cannot_be_repaired_keeps_id_time_and_severity() {
         json!([event["severity"], event["metadata"]["original_event_uid"], event["time"]]),
         json!(["Critical", "1000000000000000001", 1_795_723_201_000_u64])
     );
-    // Nothing is known of it, which is not "Informational".
+    // The severity is unknown, which is not "Informational".
     let (_, event) = map(&mut mapper(Schema::Ocsf, Stream::Threats, false), b"nonsense");
     assert_eq!(read_event(&event)["severity"], "Unknown");
 
@@ -155,7 +155,7 @@ fn examples() -> Vec<(Stream, Vec<u8>)> {
     Stream::ALL.into_iter().map(|stream| (stream, examples[stream.name()].to_string().into_bytes())).collect()
 }
 
-/// What is put into a record at random places.
+/// Bytes that are inserted into a record at random places.
 const DAMAGES: [&[u8]; 16] = [
     br"\ud83d",
     br"\ude00",
@@ -176,7 +176,7 @@ const DAMAGES: [&[u8]; 16] = [
 ];
 
 proptest! {
-    /// Whatever happens to a record: if its id can be read, the event has it, be it the record's or an error.
+    /// If the id of a damaged record can be read, its event has the id, even an error event.
     #[test]
     fn the_id_of_a_damaged_record_is_in_its_event(
         example in 0..Stream::ALL.len(),

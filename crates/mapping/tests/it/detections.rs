@@ -1,4 +1,4 @@
-//! Detections: what the matched event was, what became of the threat, and where it came from.
+//! Detections: the matched event, the outcome of the threat, and its origin.
 
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn class(alert: &Value) -> (String, String, Value) {
     (categories[1..].join(" "), types[1..].join(" "), at(&event, "event.outcome").clone())
 }
 
-/// The types that the console's API lists, and those that alerts of public products show.
+/// The types that the console's API lists, and the types in alerts of public products.
 #[test]
 fn an_alert_is_of_the_kind_of_the_event_that_was_hit() {
     for (event_types, category, kind) in [

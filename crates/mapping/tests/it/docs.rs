@@ -1,6 +1,6 @@
 //! `docs/mapping-ecs.md` and `docs/mapping-ocsf.md` are made from the code: each stream has an example, and a table.
-//! For the table, each leaf of a probe is taken away, and what changes in the event is what the leaf is mapped to.
-//! `docs/activity-types.md` has the activity types. `UPDATE_DOCS=1` writes all, every other run compares them.
+//! For the table, each leaf of a probe is removed: the changed fields of the event are the leaf's mapping.
+//! `docs/activity-types.md` has the activity types. `UPDATE_DOCS=1` writes all files, every other run compares them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -42,7 +42,7 @@ fn the_tables_of_the_manual_are_those_of_the_code() {
     }
 }
 
-/// Each activity type that the tables have, with what conditions of `drop` and `remap` can ask for.
+/// Each activity type of the tables, with the values that conditions of `drop` and `remap` can test.
 #[test]
 fn the_activity_types_of_the_manual_are_those_of_the_code() {
     let path = root().join("docs/activity-types.md");
@@ -70,7 +70,7 @@ struct Page {
     vendor: &'static str,
     /// Fields that depend on the whole record.
     of_whole_record: &'static [&'static str],
-    /// The time of an event, which is that of the mapping if the record has none.
+    /// The time of an event. It is the time of mapping if the record has none.
     time: &'static str,
 }
 
@@ -117,7 +117,7 @@ fn tables(page: &Page) -> String {
     text
 }
 
-/// Why values differ from those of Elastic's own package.
+/// Returns the reasons why values differ from the values of Elastic's own package.
 fn differences() -> String {
     let mut text =
         "\n## Where events differ from those of Elastic's package\n\n| event | field | reason |\n| --- | --- | --- |\n"
@@ -128,7 +128,7 @@ fn differences() -> String {
     text
 }
 
-/// What the console's words become in fields with words of their own.
+/// Returns the meanings of the console's words, in fields that have their own words.
 fn words(schema: Schema) -> String {
     let mut text = "\n## Words of the console\n\nCase, spaces and hyphens do not matter; `*` is any part of a word, and a row that has more of the word comes first.\n\n| field | has | for |\n| --- | --- | --- |\n"
         .to_owned();
@@ -148,7 +148,7 @@ fn words(schema: Schema) -> String {
     text
 }
 
-/// Which process acted, by what a record says of it.
+/// Returns the cases of which process acted, by the values of a record.
 fn processes() -> String {
     let mut text = "\n## Which process acted\n\nEach case is a record: a threat, a unified alert, an activity or an alert. What has no field here stays in the vendor namespace.\n\n| record | says | `process` | its parent | its command line | its user | `file.path` |\n| --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
@@ -255,7 +255,8 @@ fn table(page: &Page, stream: Stream, record: &Value, shown: impl Fn(&str) -> bo
         let mut without = record.clone();
         remove(&mut without, &pointer);
         let (ecs, vendor) = rows.entry(path).or_default();
-        // What goes when it goes, and, for values that step in for others, what comes when it is alone.
+        // The fields that disappear without the leaf and, for values that replace others, the fields that the leaf
+        // alone gives.
         let alone = fields(page, stream, &minimal(record, Some(&pointer)));
         let without = fields(page, stream, &without);
         for field in differing(&whole, &without).chain(differing(&alone, &none)) {
@@ -278,17 +279,17 @@ fn table(page: &Page, stream: Stream, record: &Value, shown: impl Fn(&str) -> bo
 fn fields(page: &Page, stream: Stream, record: &Value) -> BTreeMap<String, Value> {
     let mut fields = BTreeMap::new();
     let mut record = record.clone();
-    // So that the event does not take the time of its mapping.
+    // Otherwise the event would have the time of mapping.
     if record.get("createdAt").is_none()
         && ![Stream::Threats, Stream::Alerts, Stream::UnifiedAlerts, Stream::Vulnerabilities].contains(&stream)
     {
         record["createdAt"] = "2000-01-01T00:00:00Z".into();
     }
     let event = map_to(page.schema, stream, &record);
-    // A record without an id has its identity in place of it, which depends on all of the record.
+    // A record without an id has its identity in place of the id. The identity depends on the whole record.
     let identity = event["metadata"]["uid"].clone();
     flatten(&event, "", &mut fields);
-    // A number says what its caption does.
+    // A number means the same as its caption.
     let numbers: Vec<String> = fields.keys().map(|name| format!("{name}_id")).collect();
     if page.schema == Schema::Ocsf {
         numbers.iter().for_each(|name| drop(fields.remove(name)));
@@ -365,7 +366,7 @@ fn remove(record: &mut Value, pointer: &str) {
     *record.pointer_mut(pointer).unwrap() = Value::Null;
 }
 
-/// The record with nothing but one leaf, and the number of its activity type, which decides what the leaf is.
+/// Returns the record with only one leaf, and the number of its activity type, which decides the meaning of the leaf.
 fn minimal(record: &Value, keep: Option<&str>) -> Value {
     let mut alone = record.clone();
     for pointer in leaves(record) {

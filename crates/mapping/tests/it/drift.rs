@@ -17,7 +17,7 @@ fn unknown(stream: Stream, record: &str) -> Vec<String> {
     found
 }
 
-/// How many of them mapping the record finds.
+/// Returns how many unknown leaves the mapper finds.
 fn counted(schema: Schema, stream: Stream, record: &str) -> usize {
     let mapped = mapper_to(schema, stream, false).map(record.as_bytes(), &mut Vec::new()).unwrap();
     assert_eq!(mapped.drifted, mapped.unknown_leaves > 0, "the first time");
@@ -55,14 +55,14 @@ fn a_new_key_is_found_in_five_places() {
             .as_slice(),
         ),
         (Stream::Activities, activity.to_string(), &["data.brandNew", "data.policy.brandNew"]),
-        // A hit of a rule has a type of its own.
+        // A hit of a rule has its own record type.
         (
             Stream::Activities,
             json!({ "id": "1", "activityType": 3608, "data": { "ruleid": "1", "alertid": "2", "brandNew": "x" } })
                 .to_string(),
             &["data.brandNew"],
         ),
-        // What is no object where one was before.
+        // A value that is not an object, in place of an object.
         (Stream::Threats, json!({ "id": "1", "threatInfo": "moved" }).to_string(), &["threatInfo"]),
         // A record that has to be repaired.
         (Stream::Groups, r#"{"id":"1","name":"\ud83d","brandNew":"x"}"#.to_owned(), &["brandNew"]),
@@ -82,7 +82,8 @@ fn a_new_key_is_found_in_five_places() {
     }
 }
 
-/// Adds a key to each object of a record in turn: mapping notices each. What is open to any key is left out.
+/// Adds a key to each object of a record in turn: the mapper notices each. Objects that are open to any key are left
+/// out.
 #[test]
 fn no_place_of_a_new_key_is_overlooked() {
     fn pointers(value: &Value, pointer: &str, found: &mut Vec<String>) {
@@ -119,7 +120,7 @@ fn no_place_of_a_new_key_is_overlooked() {
     assert!(places > 80, "{places}");
 }
 
-/// Otherwise each of these records would be walked for nothing.
+/// Otherwise the lane would walk each of these records in vain.
 #[test]
 fn records_without_unknown_leaves_are_not_suspected() {
     let setup = Setup {
@@ -134,7 +135,7 @@ fn records_without_unknown_leaves_are_not_suspected() {
     for stream in Stream::ALL {
         let kind = kind_of(stream);
         let mut records: Vec<String> = probes(stream).iter().map(Value::to_string).collect();
-        // GraphQL sends what was asked for, and the emulator stores more.
+        // GraphQL sends only the requested fields, and the emulator stores more.
         let is_whole = stream.description().frame == Frame::List;
         for id in console.ids(kind).into_iter().filter(|_| is_whole) {
             records.push(String::from_utf8(console.record(kind, id).unwrap()).unwrap());
@@ -167,10 +168,10 @@ fn a_record_is_walked_for_leaves_that_were_not_there_before() {
             "{schema:?}: below a key that is there before"
         );
         assert_eq!(map(json!({ "id": "5", "a": 1 })), (1, true), "{schema:?}: elsewhere");
-        // Keys that are data are one.
+        // Keys that are data count as one key.
         assert_eq!(map(json!({ "id": "6", "by_host": { "SRV01": 1, "SRV02": 2 } })), (2, true));
         assert_eq!(map(json!({ "id": "7", "by_host": { "SRV03": 1 } })), (1, false));
-        // Names without end are looked for a thousand times.
+        // An unlimited number of names causes at most a thousand walks.
         let walks = (0..2_000).filter(|number| {
             let name: String = number.to_string().bytes().map(|digit| char::from(b'a' + digit - b'0')).collect();
             map(json!({ "id": "8", "many": { name: 1 } })).1
@@ -214,7 +215,7 @@ fn a_path_has_names_of_fields_only() {
     assert_eq!(unknown(Stream::Groups, &nested(30, r#"[1,2,{"b":3}]"#)), [path.as_str()]);
 }
 
-/// Keys of the console are the business of `streams`: the others get parts. `ocsf/v1_3` reads finished events.
+/// Only `streams` reads the console's keys: the other folders get parts. `ocsf/v1_3` reads finished events.
 #[test]
 fn only_streams_look_for_keys_in_records() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -238,7 +239,7 @@ fn keys_that_the_mapping_reads_by_name_are_known() {
     let parts: BTreeSet<&str> = known.split([' ', '.', '\n']).collect();
     let mut count = 0;
     for file in files.into_iter().flatten().map(|file| file.unwrap().path()) {
-        // The first reads keys of typed fields, the second is no record.
+        // `unread.rs` reads keys of typed fields, and `enrichment.rs` does not read records.
         if file.is_dir() || file.ends_with("unread.rs") || file.ends_with("enrichment.rs") {
             continue;
         }

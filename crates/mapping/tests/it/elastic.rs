@@ -1,6 +1,6 @@
-//! Elastic's own package as a reference: every ECS field that it makes of a record must be in our event with the same
-//! value, save where `docs/mapping-ecs.md` says that we do better. Its test data carries the Elastic License, so it is
-//! not in this repository: `S1_FORWARDER_ELASTIC_FIXTURES` names the directory that holds it.
+//! Elastic's own package as a reference. Every ECS field that it makes of a record must be in our event with the same
+//! value. `docs/mapping-ecs.md` lists the exceptions, where our event is better. Its test data carries the Elastic
+//! License, so it is not in this repository: `S1_FORWARDER_ELASTIC_FIXTURES` names the directory that holds it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::schema;
 use super::support::{at, map};
 
-/// What differs on purpose: stream, field or its beginning, reason.
+/// Intended differences: stream, field or its beginning, reason.
 pub const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "activity",
@@ -102,7 +102,7 @@ fn fixtures() -> Option<PathBuf> {
     directory
 }
 
-/// The streams that Elastic has, and nothing else that it has.
+/// Returns the streams that Elastic's package has. Fails if it has another one.
 fn streams(directory: &Path) -> Vec<Stream> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
     let folders = entries.filter(|entry| entry.path().is_dir());
@@ -113,7 +113,7 @@ fn streams(directory: &Path) -> Vec<Stream> {
     folders.map(|folder| of(folder.file_name().into_string().unwrap())).collect()
 }
 
-/// What Elastic calls a stream.
+/// Returns Elastic's name of a stream.
 fn theirs(stream: Stream) -> &'static str {
     if stream == Stream::Vulnerabilities { "application_risk" } else { stream.singular() }
 }
@@ -184,13 +184,15 @@ fn what_elastic_maps_is_mapped_alike_or_better() {
     assert!(unused.is_empty(), "differences that no longer exist: {unused:?}");
 }
 
-/// Not what the test harness sets, what a GeoIP database adds, or what has a name of its own in the vendor namespace.
+/// Returns whether a field is compared. Not compared: fields of the test harness and of a GeoIP database, and the
+/// vendor namespace, which has its own names.
 fn is_compared(field: &str) -> bool {
     let left_out = ["sentinel_one.", "ecs.version", "tags", "event.original", "host.geo"];
     !left_out.iter().any(|prefix| field.starts_with(prefix))
 }
 
-/// Theirs are cut to milliseconds; of lists, ours may hold more.
+/// Returns whether our value agrees with theirs. Their times are truncated to milliseconds. Our lists may have more
+/// elements.
 fn agrees(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Array(ours), Value::Array(theirs)) => theirs.iter().all(|element| ours.contains(element)),

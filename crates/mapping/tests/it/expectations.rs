@@ -1,6 +1,7 @@
-//! What people expect of events, written from the records before anybody had seen an event of them: for 67 public
-//! records, 5 to 12 fields each in both schemas. The records are not in this repository: they are below the directory
-//! two levels above `S1_FORWARDER_ELASTIC_FIXTURES`, and `expectations.json` names them by file, place and id.
+//! Expectations of events, written from the records before their authors had seen an event. There are 67 public
+//! records, with 5 to 12 fields each in both schemas. The records are not in this repository: they are below the
+//! directory two levels above `S1_FORWARDER_ELASTIC_FIXTURES`, and `expectations.json` names them by file, place and
+//! id.
 //!
 //! An expectation that was a plain mistake may be corrected; `comment` says so then.
 
@@ -28,7 +29,7 @@ fn records() -> Option<PathBuf> {
     root
 }
 
-/// The record at a place: a line of NDJSON, or answer and index of recorded answers.
+/// Returns the record at a place: a line of NDJSON, or an answer and an index in recorded answers.
 fn record(text: &str, place: &str) -> Value {
     match place.split_once('/') {
         None => serde_json::from_str(text.lines().nth(place.parse().unwrap()).unwrap()).unwrap(),
@@ -42,7 +43,7 @@ fn record(text: &str, place: &str) -> Value {
     }
 }
 
-/// The value at a path in which a number is an index; null where there is none.
+/// Returns the value at a path in which a number is an index; null if there is no value.
 fn at<'v>(event: &'v Value, path: &str) -> &'v Value {
     let step = |value: &'v Value, name: &str| match name.parse::<usize>() {
         Ok(index) if value.is_array() => value.get(index),
@@ -51,7 +52,7 @@ fn at<'v>(event: &'v Value, path: &str) -> &'v Value {
     path.split('.').try_fold(event, step).unwrap_or(&Value::Null)
 }
 
-/// The expected elements of a list have to be there.
+/// Returns whether a value is as expected. A list may have more than the expected elements.
 fn holds(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (Value::Array(found), Value::Array(expected)) => expected.iter().all(|element| found.contains(element)),

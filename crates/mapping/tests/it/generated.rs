@@ -17,7 +17,7 @@ pub fn kind_of(stream: Stream) -> Kind {
     Kind::ALL.into_iter().find(|kind| format!("{kind:?}") == name).unwrap_or_else(|| panic!("no records of {stream}"))
 }
 
-/// Each event is valid and keeps the leaves of its record. `S1_FORWARDER_GENERATED_RECORDS` says how many are made of
+/// Each event is valid and keeps the leaves of its record. `S1_FORWARDER_GENERATED_RECORDS` is the number of records of
 /// each kind.
 #[test]
 fn generated_records_are_valid_in_every_schema_and_keep_every_leaf() {
@@ -75,7 +75,7 @@ fn generated_records_are_valid_in_every_schema_and_keep_every_leaf() {
             coverage.lost.len()
         );
         assert!(coverage.lost.is_empty(), "{:?}", &coverage.lost[..coverage.lost.len().min(10)]);
-        // A base event has all of its record in `unmapped`.
+        // A base event has its whole record in `unmapped`.
         assert!((coverage.mapped > 0 || !has_class) && coverage.vendor > 0, "{stream}");
         assert!(unknown < ids.len() / 2, "{unknown} activities of {} are of unknown types", ids.len());
     }

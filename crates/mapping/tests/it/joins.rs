@@ -1,4 +1,4 @@
-//! What lets a receiver tell repeats from new versions, and join the events of one detection.
+//! Values by which a receiver distinguishes repeats from new versions, and joins the events of one detection.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn every_event_has_its_identity() {
         let text = record.to_string();
         let expected = facts(stream, text.as_bytes()).identity(HOST, text.as_bytes());
         assert_fields(&map(stream, &record), &[("sentinel_one.identity", json!(expected.to_string()))]);
-        // A lane passes the identity that it delivers under, which names a snapshot for example.
+        // A lane passes the identity under which it delivers the record, for example with the name of a snapshot.
         let identity = Identity::from_bytes([7; 16]);
         let mut out = Vec::new();
         mapper(stream, false).map_record(text.as_bytes(), Some(identity), None, &mut out).unwrap();
@@ -129,7 +129,7 @@ fn the_same_alert_is_the_same_event_in_all_streams() {
     }
 }
 
-/// What `docs/streams.md` and the manual of OCSF promise: each stream has the value under the field that joins it.
+/// The promise of `docs/streams.md` and the manual of OCSF: each stream has the value under the field that joins it.
 #[test]
 fn each_field_that_the_manual_names_joins_the_streams() {
     let [threat, alert, unified] =

@@ -78,7 +78,7 @@ fn the_events_have_the_labels_of_their_own_records() {
     }
 }
 
-/// A console must not make any number of topics.
+/// A console must not create an unlimited number of topics.
 #[test]
 fn the_number_of_different_labels_is_bounded() {
     let labeler = Labeler::new(&templates(&[("customer", "{account.name}")]), Stream::Activities).unwrap();
@@ -114,7 +114,7 @@ fn the_bytes_of_labels_are_bounded() {
     }
     assert!(distinct.len() <= 2, "sets that do not fit are not made for each record: {}", distinct.len());
     assert!(is_own("a") && is_own("b"), "those that fit go on");
-    // Sets that were not used for long give way.
+    // Sets that were not used for long are replaced.
     (0..20_000).for_each(|_| assert!(is_own("b")));
     assert!(is_own("c") && is_own("d") && is_own("b") && !is_own("e"));
     let again = label("c");

@@ -1,4 +1,4 @@
-//! A placeholder neither joins strangers nor hides the value next to it.
+//! A placeholder neither joins unrelated events nor hides the value next to it.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::schema;
 use super::support::{assert_fields, map, map_to};
 
-/// The event of a record, which has no placeholder in a field of ECS.
+/// Returns the event of a record. Fails if a field of ECS has a placeholder.
 fn sound(stream: Stream, record: Value) -> Value {
     let event = map(stream, &record);
     let faults = schema::faults(&event);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::{mapper_to, read_event};
 
-/// The event of a record with everything that a lane knows about it. Fails if an object has a key twice.
+/// Returns the event of a record, with a scope and an enrichment. Fails if an object has a key twice.
 fn map_all(schema: Schema, stream: Stream, record: &Value) -> Value {
     let mut mapper = mapper_to(schema, stream, false);
     mapper.set_scope(Some(Arc::new(Scope { level: Level::Site, id: "7".into(), name: Some("Berlin".into()) })));
@@ -44,7 +44,7 @@ fn camel_case(name: &str) -> String {
     })
 }
 
-/// A record with every leaf, and the same with lists in the place of values: some names are only for what is odd.
+/// A record with every leaf, and the same with lists in place of values: some names are only for odd values.
 #[test]
 fn an_unknown_key_never_takes_the_name_of_another_value() {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();

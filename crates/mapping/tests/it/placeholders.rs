@@ -1,4 +1,4 @@
-//! What the console writes for a missing value does not become a fact.
+//! The console's words for a missing value do not become facts.
 
 use s1_forwarder_record::Stream;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::support::{at, faults, map_to};
 
-/// A record, and what its event has in `process` and in `file.path`.
+/// A record, and the values of `process` and `file.path` in its event.
 pub struct Case {
     pub case: String,
     pub stream: Stream,

@@ -1,4 +1,4 @@
-//! Any JSON object is a record: it maps, and every leaf of it is kept.
+//! Any JSON object is a record: it can be mapped, and its event keeps every leaf.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::support::{DistinctKeys, faults, map, mapper, mapper_to, read_event, verbatim_mapper};
 
-/// Keys of real records, so that odd values meet the fields that expect others, and keys of nobody.
+/// Keys of real records, so that odd values meet fields that expect other values, and unknown keys.
 fn key() -> impl Strategy<Value = String> {
     let known = "id threatInfo agentDetectionInfo agentRealtimeInfo indicators mitigationStatus containerInfo kubernetesInfo \
         ecsInfo threatId createdAt updatedAt identifiedAt filePath fileSize sha1 md5 fileExtension isValidCertificate \
@@ -106,7 +106,7 @@ fn object() -> impl Strategy<Value = Value> {
         .prop_map(|entries| Value::Object(entries.into_iter().collect::<Map<_, _>>()))
 }
 
-/// 1,000 records; `PROPTEST_CASES` says otherwise.
+/// Returns a configuration with 1,000 records, or the number in `PROPTEST_CASES`.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").map_or(1_000, |cases| cases.parse().unwrap());
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -191,7 +191,7 @@ fn an_id_that_is_no_text_does_not_repeat_the_name_of_the_id() {
     assert_eq!(own["threat_info"]["threat_id"], "none");
 }
 
-/// Names that an object of the vendor namespace has in some events are those of no unknown key, in any event.
+/// An unknown key never gets a name that an object of the vendor namespace has in some events.
 #[test]
 fn an_unknown_key_takes_no_name_of_the_vendor_object() {
     let of_threats =
@@ -221,14 +221,14 @@ fn what_is_too_deep_is_in_a_text() {
         let mapped = mapper(Stream::Groups, false).map(record.as_bytes(), &mut out);
         let overflow = read_event(&out)["sentinel_one"]["group"]["overflow"].clone();
         let rest = format!("{}1{}", "[".repeat(depth.saturating_sub(120)), "]".repeat(depth.saturating_sub(120)));
-        // What is too deep itself is a text in the text.
+        // A part that is itself too deep is a text in the text.
         let rest = if depth > 1_000 { format!("\"{rest}\"") } else { rest };
         let cut = (depth > 120).then(|| format!("{{\"a\":{rest}}}"));
         assert_eq!((mapped.unwrap().overflowed, overflow), (depth > 120, json!(cut)), "{depth}");
     }
 }
 
-/// Where engines are not what the console's documentation says.
+/// Engines in a form that the console's documentation does not have.
 #[test]
 fn engines_of_another_form_are_kept() {
     for engines in [json!(false), json!("SentinelOne Cloud"), json!({ "key": "a" }), json!([["a"]]), json!([7, null])] {

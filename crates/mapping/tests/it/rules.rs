@@ -46,7 +46,7 @@ fn a_threat_is_dated_by_its_detection_until_it_changes() {
     assert_eq!(dated("2026-01-01T00:00:10Z", "2026-01-01T00:01:10.000001Z"), "2026-01-01T00:01:10.000001Z");
 }
 
-/// What a receiver may not read is written again, and stays in the record as it was.
+/// A date that a receiver may not read is rewritten, and also stays in the record as received.
 #[test]
 fn a_date_in_another_form_is_written_as_the_console_writes_dates() {
     for (received, written) in [
@@ -451,7 +451,7 @@ fn what_all_events_have() {
     );
 }
 
-/// The record as it came, white space between tokens aside; its numbers are not read as numbers.
+/// The record as received, except white space between tokens. Its numbers are not parsed.
 #[test]
 fn the_original_is_the_record() {
     let record = "{ \"b\" : 1.50e+3 ,\n\t\"a\":[ 12345678901234567890, \"x \\\" \\\\ y\\u00e9\" ] }";
@@ -643,7 +643,7 @@ fn a_number_with_decimals_is_written_or_named() {
     }
 }
 
-/// Records of some streams do not say whose they are. Their events say by which scope the console was asked.
+/// Records of some streams do not name their owner. Their events have the scope of the request.
 #[test]
 fn the_scope_of_a_request_is_in_events_of_each_schema_or_of_none() {
     let examples: Value = serde_json::from_str(include_str!("../data/examples.json")).unwrap();

@@ -1,4 +1,4 @@
-//! What ECS itself demands of an event: known fields, their types, lists where it has lists, and matching categories.
+//! ECS's own requirements of an event: known fields, their types, lists for list fields, and matching categories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ static FIELDS: LazyLock<BTreeMap<&'static str, Field>> = LazyLock::new(|| {
 static CATEGORIES: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../data/ecs-categorization-9.4.0.json")).unwrap());
 
-/// Everything that is wrong with an event.
+/// Returns all faults of an event.
 pub fn faults(event: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     for required in ["@timestamp", "ecs", "event", "labels", "observer", "tags"] {
@@ -93,7 +93,7 @@ fn scalar(value: &Value, path: &str, field: &Field, faults: &mut Vec<String>) {
     let fits = match field.kind {
         "keyword" | "wildcard" | "match_only_text" | "constant_keyword" => text.is_some(),
         "date" => text.is_some_and(|text| text.ends_with('Z') && Timestamp::parse(text).is_ok()),
-        // The canonical form is that of RFC 5952.
+        // The canonical form is defined by RFC 5952.
         "ip" => text.is_some_and(|text| text.parse::<IpAddr>().is_ok_and(|address| address.to_string() == text)),
         "long" => value.is_i64(),
         "float" | "scaled_float" => value.is_number(),
@@ -112,7 +112,7 @@ fn scalar(value: &Value, path: &str, field: &Field, faults: &mut Vec<String>) {
     }
 }
 
-/// Whether the console's text for a missing value became a fact.
+/// Returns whether a field has the console's text for a missing value.
 fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
     match kind {
         "date" => text < "1970-01-02",
@@ -131,7 +131,7 @@ fn is_placeholder(path: &str, kind: &str, text: &str) -> bool {
     }
 }
 
-/// What is empty is left out at any depth of the vendor namespace as well.
+/// Checks that no value is empty, at any depth of the vendor namespace.
 fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     let is_empty = match value {
         Value::Null => true,
@@ -151,8 +151,8 @@ fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// Kind and outcome are allowed words; each type is expected by one of the categories, each category has one of its
-/// types.
+/// Checks that kind and outcome are allowed words, that a category expects each type, and that each category has one of
+/// its types.
 fn categories(event: &Value, faults: &mut Vec<String>) {
     let event = &event["event"];
     let allowed = |name: &str, value: &Value| CATEGORIES[name].get(value.as_str().unwrap_or("")).is_some();

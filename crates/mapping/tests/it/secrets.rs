@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::support::mapper_to;
 
-/// Such a record is mapped twice, which must not hide what is new in it.
+/// Such a record is mapped twice, which must not hide its new leaves.
 #[test]
 fn an_event_with_its_record_has_no_secret_and_says_what_is_new() {
     for (schema, stream) in [Schema::Ecs, Schema::Ocsf].into_iter().flat_map(|schema| Stream::ALL.map(|s| (schema, s)))
@@ -52,7 +52,7 @@ fn no_mapped_field_has_a_secret_of_an_escaped_key_or_of_json_in_a_text() {
             let event = String::from_utf8(out).unwrap();
             assert!(!event.contains("hidden") && event.contains("kept"), "{schema:?} {stream}: {event}");
         }
-        // As other serializers write the same, and beyond the bounds of a record.
+        // The same secrets in spellings of other serializers, and beyond the bounds of a record.
         for text in [r#"{\u0022licenseKey\u0022:\u0022hidden\u0022}"#, r#"{\"licen\\u0073e\\u004Bey\":\"hidden\"}"#] {
             let deep = format!("{}{{\"licen\\u0073eKey\":\"hidden\"}}{}", "[".repeat(300), "]".repeat(300));
             let record = format!(r#"{{"id":"1","new":"{text}","deep":{deep},"data":{{"x":"{text}"}},"b":"kept"}}"#);
@@ -64,7 +64,7 @@ fn no_mapped_field_has_a_secret_of_an_escaped_key_or_of_json_in_a_text() {
                 serde_json::from_str::<serde_json::Value>(&event).unwrap();
             }
         }
-        // A text that only looks like it, and JSON that was cut off.
+        // A text that only looks like a secret, and truncated JSON.
         for text in ["the passphrase\": x", "{\"x\": \"passphrase\"}", "{\"passphrase\": null}", "{\"passphrase\""] {
             let record = json!({ "id": "1", "new": { "b": text } });
             let mut out = Vec::new();

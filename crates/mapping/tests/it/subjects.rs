@@ -1,4 +1,4 @@
-//! Activities are what the keys of `data` show them to be, whatever the number of their type.
+//! The keys of `data` decide the subject of an activity, whatever the number of its type.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::schema;
 use super::support::{assert_fields, map, map_to};
 
-/// An activity of a type that nobody knows, with `fields` and `data`.
+/// Returns the event of an activity of an unknown type, with `fields` and `data`.
 fn unknown(fields: Value, data: Value) -> Value {
     let mut record = fields;
     record["activityType"] = json!(99_999);

@@ -16,7 +16,7 @@ pub fn mapper_to(schema: Schema, stream: Stream, keep_original: bool) -> Mapper 
     mapper_with(MappingSettings { schema, keep_original, ..MappingSettings::default() }, stream)
 }
 
-/// Keeps the original as it is, with the console's own secrets.
+/// Returns a mapper that keeps the original unchanged, with the console's own secrets.
 pub fn verbatim_mapper(schema: Schema, stream: Stream) -> Mapper {
     let settings =
         MappingSettings { schema, keep_original: true, keep_console_secrets: true, ..MappingSettings::default() };
@@ -30,12 +30,12 @@ fn mapper_with(settings: MappingSettings, stream: Stream) -> Mapper {
     Mapper::new(&settings, origin)
 }
 
-/// The event of a record that must map.
+/// Returns the ECS event of a record that must map.
 pub fn map(stream: Stream, record: &Value) -> Value {
     map_to(Schema::Ecs, stream, record)
 }
 
-/// The event of a record that must map, without the time of mapping that OCSF has.
+/// Returns the event of a record that must map, without OCSF's time of mapping.
 pub fn map_to(schema: Schema, stream: Stream, record: &Value) -> Value {
     let mut out = Vec::new();
     mapper_to(schema, stream, false).map(record.to_string().as_bytes(), &mut out).expect("maps");
@@ -52,7 +52,7 @@ pub fn read_event(event: &[u8]) -> Value {
     event
 }
 
-/// What is wrong with an event by its schema.
+/// Returns the faults of an event by its schema.
 pub fn faults(schema: Schema, event: &Value) -> Vec<String> {
     match schema {
         Schema::Ocsf => super::ocsf::validity::faults(event),
@@ -60,12 +60,12 @@ pub fn faults(schema: Schema, event: &Value) -> Vec<String> {
     }
 }
 
-/// The value at a dotted path; null where there is none.
+/// Returns the value at a dotted path; null if there is no value.
 pub fn at<'v>(event: &'v Value, path: &str) -> &'v Value {
     path.split('.').try_fold(event, |value, name| value.get(name)).unwrap_or(&Value::Null)
 }
 
-/// One assertion per path, all reported at once.
+/// Makes one assertion per path, and reports all failures at once.
 #[track_caller]
 pub fn assert_fields(event: &Value, expected: &[(&str, Value)]) {
     let wrong: Vec<String> = expected
@@ -76,7 +76,7 @@ pub fn assert_fields(event: &Value, expected: &[(&str, Value)]) {
     assert!(wrong.is_empty(), "{}\n{event:#}", wrong.join("\n"));
 }
 
-/// Checks the whole event of each schema, and in each what it must say.
+/// Checks the whole event of each schema, and its expected fields.
 #[track_caller]
 pub fn check(name: &str, stream: Stream, record: &Value, ecs: &[(&str, Value)], ocsf: &[(&str, Value)]) {
     for (schema, prefix, expected) in [(Schema::Ecs, "", ecs), (Schema::Ocsf, "ocsf-", ocsf)] {

@@ -1,4 +1,4 @@
-//! The types that an index gives to the fields of the vendor namespace, before an event can decide them:
+//! The types that an index gives to the fields of the vendor namespace, before an event can decide them.
 //! `deploy/opensearch/vendor-fields.*.json` are made from the fields that the mapping knows. `UPDATE_GOLDEN=1` writes
 //! them, every other run compares them.
 
@@ -26,7 +26,7 @@ fn every_field_of_the_vendor_namespace_has_a_type_in_the_templates() {
         let object = format!("sentinel_one.{}", stream.singular());
         add(&Value::Object(vendor_fields(stream)), &object, &mut leaves, |_| false);
         for record in complete_records(stream) {
-            // A field of the record is not in its event if a field of the schema has the same.
+            // A field of the record is missing from its event if a field of the schema has the same value.
             let mut own = Leaves::new();
             add_snake(&record, &object, &mut own);
             for (path, is_number) in own {
@@ -81,7 +81,7 @@ fn flattened() -> Value {
     json!({ "type": "flattened", "ignore_above": 8191 })
 }
 
-/// The events of a record, and of the same one with what is fetched in addition.
+/// Returns the events of a record, with and without an enrichment.
 fn events(stream: Stream, record: &Value) -> Vec<Value> {
     let enrichment = json!({
         "notes": [{ "id": "1", "text": "x", "creator": "x", "creatorId": "1", "createdAt": "x", "updatedAt": "x", "edited": true }],
@@ -108,7 +108,7 @@ fn events(stream: Stream, record: &Value) -> Vec<Value> {
         .collect()
 }
 
-/// Adds the leaves of a value, but for those below free-form objects and below keys that are any.
+/// Adds the leaves of a value, except leaves below free-form objects and below keys that may be any.
 fn add(value: &Value, path: &str, leaves: &mut Leaves, is_number: impl Fn(&Value) -> bool + Copy) {
     match value {
         _ if FREE_FORM.contains(&path) || path.ends_with(".*") => {}
@@ -142,7 +142,7 @@ fn snake(key: &str) -> String {
     name
 }
 
-/// The types that the vendor specifies, by paths of the vendor namespace.
+/// Returns the types that the vendor specifies, by paths of the vendor namespace.
 fn specified() -> impl Iterator<Item = (String, &'static str)> {
     SPECIFIED.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let mut cells = line.split(',');

@@ -1,5 +1,5 @@
-//! A field of the vendor namespace has values of one shape, whatever a record has: an index knows a name as an object
-//! or as a scalar, and refuses the other one. What does not fit is in a text.
+//! A field of the vendor namespace has values of one shape, whatever a record has. An index knows a name as an object
+//! or as a scalar, and refuses the other. Values that do not fit are in a text.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::support::{map, mapper_to, read_event};
 use super::varied::{FREE_FORM, complete_records};
 
-/// The values that do not fit, and what is left in the place of the first.
+/// Checks the values that do not fit, and returns the stream's own object.
 #[track_caller]
 fn check(stream: Stream, record: &Value, expected: &Value) -> Value {
     let own = map(stream, record)["sentinel_one"][stream.singular()].clone();
@@ -53,7 +53,7 @@ fn objects_under_unknown_keys_are_a_text_and_scalars_are_not() {
     assert_eq!(own.get("empty_block"), None);
 }
 
-/// Every key of a record with every shape, and every kind of value under a key that is unknown.
+/// Every key of a record with every shape, and every kind of value under an unknown key.
 #[test]
 fn no_record_changes_the_shape_of_a_field() {
     let shapes = [
@@ -117,7 +117,7 @@ impl Seen {
     }
 }
 
-/// The JSON pointers of all values but the record itself; of a list, those of its first element.
+/// Returns the JSON pointers of all values except the record itself. For a list, only its first element counts.
 fn paths(value: &Value, path: &str) -> Vec<String> {
     let inner: Vec<(String, &Value)> = match value {
         Value::Object(entries) => entries.iter().map(|(name, value)| (format!("{path}/{name}"), value)).collect(),

@@ -1,4 +1,4 @@
-//! Who did it: the user of the process, of the login, of the console.
+//! The acting users: of the process, of the login, of the console.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -89,7 +89,7 @@ fn the_owner_of_a_rule_is_not_the_one_who_triggered_it() {
         &event,
         &[("event.kind", json!("alert")), ("user", json!({"id": "3"})), ("rule", json!({"id": "5", "name": "r"}))],
     );
-    // A hit without keys of its own says only who was logged in to the endpoint.
+    // A hit without its own keys names only the user who was logged in to the endpoint.
     for number in [3608, 3784] {
         let data = json!({"ruleName": "r", "userName": "owner", "lastLoggedInUserName": "alice"});
         let record = json!({"activityType": number, "agentId": "1", "data": data});
@@ -166,7 +166,7 @@ fn the_user_who_came_from_another_host_is_not_the_one_who_is_logged_in() {
     assert_fields(&local, &[("user.name", json!("alice")), ("event.category", json!(["malware"]))]);
 }
 
-/// The user of each schema: who acted, and who was changed.
+/// Checks the users in each schema: the actor, and the changed user.
 #[track_caller]
 fn assert_users(number: u32, data: Value, ecs: &[(&str, Value)], ocsf: &[(&str, Value)]) {
     let record = json!({"activityType": number, "userId": "3", "data": data});
@@ -176,7 +176,8 @@ fn assert_users(number: u32, data: Value, ecs: &[(&str, Value)], ocsf: &[(&str, 
 
 #[test]
 fn every_schema_has_the_same_users() {
-    // Who acted in the console is not who is logged in to the endpoint, or came to it from another host.
+    // The user who acted in the console is neither the user who is logged in to the endpoint, nor the user who came
+    // from another host.
     let sentence = "Lateral Movement 192.0.2.3 ACME\\bob (network)";
     assert_users(
         4003,
@@ -184,7 +185,8 @@ fn every_schema_has_the_same_users() {
         &[("user", json!({"id": "3"})), ("related.user", json!(["bob", "alice"]))],
         &[("actor.user", json!({"uid": "3", "type": "Unknown", "type_id": 0}))],
     );
-    // `byUser` has no address: the one in the record is that of the user who was changed, in whose name it comes first.
+    // `byUser` has no address: the address in the record belongs to the changed user. An address in this user's name
+    // comes first.
     let pair = |name: &str| json!({"byUser": "jane", "username": name, "email": "b@x.example", "recoveryEmail": "r@x.example"});
     for (name, email) in [("bob@x.example", "bob@x.example"), ("bob", "b@x.example")] {
         assert_users(
@@ -200,7 +202,7 @@ fn every_schema_has_the_same_users() {
             &[("actor.user.name", json!("jane")), ("actor.user.email_addr", Value::Null)],
         );
     }
-    // Without `byUser`, the address in the administration of users is that of the changed one.
+    // Without `byUser`, the address in the administration of users belongs to the changed user.
     assert_users(
         37,
         json!({"username": "jane", "email": "j@x.example"}),

@@ -1,5 +1,5 @@
-//! Records with any of the console's keys and any of the texts that it has for missing values: of every activity type
-//! and of every Deep Visibility event type.
+//! Records with any of the console's keys and any of its texts for missing values. They are of every activity type and
+//! of every Deep Visibility event type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,10 +31,10 @@ const EVENT_TYPES: &str = "BEHAVIORALINDICATORS COMMANDSCRIPT CONNECT CROSSPROCE
     SCHEDTASKSTART SCHEDTASKTRIGGER SCHEDTASKUPDATE SCRIPTS TCPV4 TCPV4LISTEN TCPV6 TCPV6LISTEN URL \
     WINDOWSEVENTLOGCREATION WINLOGONATTEMPT";
 
-/// Hits of rules also have numbers that nobody knows.
+/// Hits of rules also have unknown types.
 const UNKNOWN_HIT: u32 = 99_998;
 
-/// What the console writes where it has no value, and addresses in unusual spellings.
+/// Returns a text that the console writes for a missing value, or an address in an unusual spelling.
 fn placeholder(random: &mut fastrand::Rng) -> Value {
     let choices = [
         json!("N/A"),
@@ -55,7 +55,7 @@ fn placeholder(random: &mut fastrand::Rng) -> Value {
     choices[random.usize(..choices.len())].clone()
 }
 
-/// A copy in which each value is missing, replaced or kept.
+/// Returns a copy in which each value is missing, replaced or kept.
 fn varied(value: &Value, random: &mut fastrand::Rng) -> Value {
     match value {
         Value::Object(entries) => {
@@ -73,8 +73,8 @@ fn varied(value: &Value, random: &mut fastrand::Rng) -> Value {
     }
 }
 
-/// Records with all keys, from the probes of the manual; for activities, `data` has the keys of all types but hits of
-/// rules.
+/// Returns records with all keys, from the probes of the manual. For activities, `data` has the keys of all types
+/// except hits of rules.
 pub fn complete_records(stream: Stream) -> Vec<Value> {
     let probes: Value = serde_json::from_str(include_str!("../data/probes.json")).unwrap();
     let Some(kinds) = probes[stream.name()].as_array() else { return vec![probes[stream.name()].clone()] };
@@ -93,7 +93,7 @@ fn activity_types() -> Vec<u32> {
     known.chain([3784, UNKNOWN_HIT, 99_999]).collect()
 }
 
-/// `S1_FORWARDER_VARIED_RECORDS` says how many records are made in all.
+/// `S1_FORWARDER_VARIED_RECORDS` is the total number of records.
 #[test]
 fn any_choice_of_keys_of_any_type_is_valid_in_every_schema_and_ecs_has_few_fields() {
     let count: usize = std::env::var("S1_FORWARDER_VARIED_RECORDS").map_or(3_000, |count| count.parse().unwrap());
@@ -117,7 +117,7 @@ fn any_choice_of_keys_of_any_type_is_valid_in_every_schema_and_ecs_has_few_field
     }
 }
 
-/// What was found in the events of a stream.
+/// The findings in the events of a stream.
 #[derive(Default)]
 struct Seen {
     /// In ECS.
@@ -165,7 +165,7 @@ fn map_varied(stream: Stream, count: usize) -> Seen {
     seen
 }
 
-/// Adds the paths of the leaves, with free-form objects as one.
+/// Adds the paths of the leaves. A free-form object counts as one leaf.
 fn collect_fields(value: &Value, path: &str, fields: &mut BTreeSet<String>) {
     match value {
         Value::Object(entries) if !FREE_FORM.contains(&path) => {

@@ -1,4 +1,4 @@
-//! What the manuals say of the console's words, by records that have these words.
+//! Checks what the manuals say about the console's words, with records that have these words.
 
 use s1_forwarder_mapping::{Schema, word_tables};
 use s1_forwarder_record::Stream;
@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use super::support::{at, map_to};
 
-/// The rows of the table of this field whose first word is `first`.
+/// Returns the rows of the table of this field whose first word is `first`.
 fn rows(schema: Schema, field: &str, first: &str) -> Vec<(&'static str, String)> {
     let mut tables = word_tables(schema).into_iter();
     let table = tables.find(|(name, rows)| *name == field && rows.first().is_some_and(|(word, _)| *word == first));
     table.unwrap_or_else(|| panic!("no table of {field} that begins with {first}")).1
 }
 
-/// The event of a record with this word in the place of `WORD`.
+/// Returns the event of a record with this word in place of `WORD`.
 fn event(schema: Schema, stream: Stream, record: &Value, word: &str) -> Value {
     let text = record.to_string().replace("WORD", word.trim_matches('*'));
     map_to(schema, stream, &serde_json::from_str(&text).unwrap())
 }
 
-/// What the manual has for a value.
+/// Returns a value as the manual prints it.
 fn print(value: Option<&Value>) -> String {
     match value {
         None => "no".to_owned(),
@@ -31,7 +31,7 @@ fn print(value: Option<&Value>) -> String {
     }
 }
 
-/// A row may say more behind what the field has.
+/// A row may have a remark after the value of the field.
 #[test]
 fn a_word_becomes_what_its_row_says() {
     let threat = |info: Value| json!({"id": "1", "threatInfo": info});

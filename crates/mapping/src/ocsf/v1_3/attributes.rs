@@ -1,4 +1,4 @@
-//! Attributes that have another name in 1.3.0, by the object that they are in.
+//! Attributes that have another name in 1.3.0, by their object.
 
 use std::borrow::Cow;
 
@@ -157,7 +157,7 @@ impl Writer<'_> {
         }
     }
 
-    /// An advisory's id has no other place.
+    /// Moves the id of an advisory to `cve`, which is the only place for it in 1.3.0.
     fn vulnerability(&mut self, vulnerability: &mut Object<'_>) {
         if vulnerability.has("cve") || vulnerability.has("cwe") {
             return;
@@ -182,7 +182,8 @@ impl Writer<'_> {
     }
 }
 
-/// Takes a list: its first element, and the others as JSON. `None` if there is no list of objects.
+/// Removes a list, and returns its first element, and the other elements as JSON. `None` if there is no list of
+/// objects.
 fn first<'a>(object: &mut Object<'a>, name: &str) -> Option<(Object<'a>, Vec<String>)> {
     if object.get(name).elements().next().is_none_or(|element| element.entries().next().is_none()) {
         return None;

@@ -1,4 +1,4 @@
-//! The class of 1.3.0 that an event gets, and the demands of that class.
+//! The class of 1.3.0 that an event gets, and the attributes that this class requires.
 
 use s1_forwarder_record::{Kind, Value};
 
@@ -23,11 +23,11 @@ const ROLE_MANAGEMENT: u32 = 3008;
 const NETWORK_ACTIVITY: u32 = 4001;
 const APPLICATION_LIFECYCLE: u32 = 6002;
 
-/// Activities of User Management, by those of Account Change.
+/// Pairs of activities: of User Management, and of Account Change in 1.3.0.
 const USER_ACTIVITIES: &[(u32, u32)] =
     &[(0, 0), (1, 1), (3, 6), (4, 2), (5, 5), (6, 9), (8, 3), (9, 4), (10, 7), (11, 8), (12, 10), (13, 11)];
 
-/// Activities of Role Management, by those of Entity Management.
+/// Pairs of activities: of Role Management, and of Entity Management in 1.3.0.
 const ROLE_ACTIVITIES: &[(u32, u32)] = &[(0, 0), (1, 1), (2, 3), (3, 4)];
 
 fn find(uid: u32) -> Option<&'static Class> {
@@ -35,12 +35,12 @@ fn find(uid: u32) -> Option<&'static Class> {
 }
 
 fn base_event() -> &'static Class {
-    // The first one: the table is sorted.
+    // The table is sorted, so the base event comes first.
     &CLASSES[0]
 }
 
-/// Returns the class of 1.3.0 that the activities of a class of 1.9.0 have at first sight. `None` for a class that no
-/// mapping writes.
+/// Returns the usual class in 1.3.0 for a class of 1.9.0. Some activities get another class later. `None` for a class
+/// that no mapping writes.
 pub(super) fn of(uid: u32) -> Option<&'static Class> {
     let same = match uid {
         PERIPHERAL_ACTIVITY => BASE_EVENT,
@@ -55,7 +55,7 @@ fn other(activities: &[(u32, u32)], activity: u32) -> u32 {
     activities.iter().find(|(newer, _)| *newer == activity).map_or(OTHER, |(_, older)| *older)
 }
 
-/// Class and activity in 1.3.0 of a type of 1.9.0, if no attribute decides it.
+/// Returns the class and the activity in 1.3.0 for a type of 1.9.0, if no attribute decides it.
 fn of_type(uid: u32, activity: u32) -> (u32, u32) {
     match (uid, activity) {
         (PERIPHERAL_ACTIVITY, _) => (BASE_EVENT, OTHER),
@@ -69,7 +69,7 @@ fn of_type(uid: u32, activity: u32) -> (u32, u32) {
     }
 }
 
-/// `type_uid` and `type_name` in 1.3.0; `None` for a class that no mapping writes.
+/// Returns `type_uid` and `type_name` in 1.3.0; `None` for a class that no mapping writes.
 pub(super) fn type_of(type_uid: u32) -> Option<(u32, String)> {
     let (uid, activity) = of_type(type_uid / 100, type_uid % 100);
     let class = find(uid)?;
@@ -77,14 +77,14 @@ pub(super) fn type_of(type_uid: u32) -> Option<(u32, String)> {
     Some((uid * 100 + activity, format!("{}: {name}", class.name)))
 }
 
-/// Makes it an event of the class that demands nothing.
+/// Makes an event a base event, which has no required attributes.
 pub(super) fn to_base_event(event: &mut Object<'_>) -> &'static Class {
     let class = base_event();
     set_type(event, class, OTHER);
     class
 }
 
-/// An activity that the class does not have is another one, with its own name.
+/// Sets the class and the activity. An activity that the class does not have becomes [`OTHER`] with its own name.
 fn set_type(event: &mut Object<'_>, class: &Class, activity: u32) {
     let name = class.activity(activity).filter(|_| activity != OTHER);
     let activity = if name.is_some() { activity } else { OTHER };
@@ -103,7 +103,7 @@ fn set_type(event: &mut Object<'_>, class: &Class, activity: u32) {
     set_name(event, "type_name", &format!("{}: {}", class.name, name.unwrap_or("Other")));
 }
 
-/// Changes a name that nobody has redacted.
+/// Changes a name, unless redaction has replaced it.
 pub(super) fn set_name(event: &mut Object<'_>, attribute: &'static str, name: &str) {
     let is_hash = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if text(event.get(attribute)).is_some_and(|text| text.raw() != REDACTED && !is_hash(text.raw())) {
@@ -112,7 +112,7 @@ pub(super) fn set_name(event: &mut Object<'_>, attribute: &'static str, name: &s
 }
 
 impl Writer<'_> {
-    /// Gives an event its class in 1.3.0, with the attributes that this class demands.
+    /// Gives an event its class in 1.3.0, with the attributes that this class requires.
     pub(super) fn classify(
         &mut self,
         class: &'static Class,
@@ -146,13 +146,13 @@ impl Writer<'_> {
         }
         let has_action = class.kind.row("action_id").is_none_or(|row| !matches!(row.rule, Rule::Absent));
         if has_action && matches!(event.number("action_id"), Some(3 | 4)) {
-            // 1.3.0 has no other: where nothing was done, the activity was allowed.
+            // 1.3.0 has no other number: if nothing was done, the activity was allowed.
             event.set_choice(["action_id", "action"], 1, "Allowed");
         }
         if [VULNERABILITY_FINDING, DETECTION_FINDING].contains(&class.uid) {
             self.set_comment(event);
         }
-        // The source is the initiator, and findings have the page in `finding_info`.
+        // The source is the initiator. Findings have the page in `finding_info`.
         if class.uid == NETWORK_ACTIVITY {
             ["initiator_id", "initiator"].iter().for_each(|name| drop(event.take(name)));
         }
@@ -165,7 +165,7 @@ impl Writer<'_> {
         class
     }
 
-    /// Makes privileges of the roles that a user was given or lost. False if there are neither.
+    /// Makes privileges of the roles that a user was given or lost. Returns false if there are neither.
     fn set_privileges(&mut self, event: &mut Object<'_>) -> bool {
         if event.has("privileges") {
             return true;
@@ -191,14 +191,14 @@ impl Writer<'_> {
         true
     }
 
-    /// Makes an entity of the user whose token it is. False if the user has no name.
+    /// Makes the token an entity with the name of its user. Returns false if the user has no name.
     fn set_token(&mut self, event: &mut Object<'_>) -> bool {
         let user = event.get("user");
         let name = [user.get("name"), user.get("uid")].into_iter().find(|value| text(*value).is_some());
         let Some(name) = name else { return false };
         let entity = format!(r#"{{"type_id":99,"type":"Token","name":{}}}"#, name.raw());
         event.set("entity", entity);
-        // No class about entities has a user.
+        // Entity classes have no user.
         if let Some(user) = event.take("user") {
             self.keep("user", &user);
         }
@@ -221,7 +221,7 @@ impl Writer<'_> {
         event.set("entity", entity.json());
     }
 
-    /// Makes one text of the notes.
+    /// Joins the notes to one text, the comment.
     fn set_comment(&mut self, event: &mut Object<'_>) {
         let notes = event.get("notes");
         let texts: Vec<_> =
@@ -260,7 +260,7 @@ impl Writer<'_> {
     }
 }
 
-/// Returns the device that a connection was made to, which 1.3.0 demands.
+/// Returns the device as the destination of a connection, which 1.3.0 requires. `None` if the device is the source.
 fn destination(event: &Object<'_>) -> Option<String> {
     let (device, source) = (event.get("device"), event.get("src_endpoint"));
     let mut destination = Object::default();
@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the activities of a class by the words of their names.
+    /// Returns the activities of a class, by the words of their names.
     fn activities(schema: &str, class: u32) -> BTreeMap<Vec<String>, u32> {
         let schema: Value = serde_json::from_str(schema).unwrap();
         let names = &schema["meta"]["classes"][class.to_string()]["activity_id"]["enum"];
@@ -298,7 +298,7 @@ mod tests {
         names.as_object().unwrap().iter().map(activity).filter(|(_, id)| *id != OTHER).collect()
     }
 
-    /// An activity becomes the one of its name, and another one if there is none.
+    /// An activity becomes the activity of the same name; without one, it becomes [`OTHER`].
     #[test]
     fn activities_have_their_names_in_both_versions() {
         let newer = include_str!("../../../tests/data/ocsf/1.9.0/schema.json");

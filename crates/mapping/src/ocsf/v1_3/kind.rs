@@ -1,4 +1,4 @@
-//! The form of the table of what OCSF 1.3.0 lacks.
+//! Types of the table of attributes that OCSF 1.3.0 lacks.
 
 /// A class of 1.3.0.
 #[derive(Debug)]
@@ -15,9 +15,9 @@ pub(super) struct Class {
 pub(super) struct Kind {
     /// The name of the object in OCSF.
     pub name: &'static str,
-    /// Attributes that 1.3.0 demands in addition, or that may have been lost.
+    /// Attributes that only 1.3.0 requires, or that may have been lost.
     pub required: &'static [&'static str],
-    /// Attributes of which 1.3.0 demands one, if that is not said by 1.9.0; else empty.
+    /// Attributes of which 1.3.0, unlike 1.9.0, requires one; else empty.
     pub one_of: &'static [&'static str],
     /// Sorted by their names. An attribute without a row is the same in both versions.
     pub rows: &'static [Row],
@@ -34,10 +34,10 @@ pub(super) struct Row {
 
 #[derive(Debug)]
 pub(super) enum Rule {
-    /// Only the profile is to be noted.
+    /// The attribute is the same in both versions. Only its profile is noted.
     Same,
     Absent,
-    /// An object of this kind, or a list of such.
+    /// An object of this kind, or a list of such objects.
     Object(&'static Kind),
     /// Numbers of the enum that 1.3.0 does not have.
     Values(&'static [u32]),
@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-/// Returns the first eight bytes of a name as a number that is in the order of names. Most rows differ in it.
+/// Returns the first eight bytes of a name as a number. Numbers sort as names do, and most rows have different numbers.
 const fn head(name: &str) -> u64 {
     let name = name.as_bytes();
     if let Some(first) = name.first_chunk::<8>() {

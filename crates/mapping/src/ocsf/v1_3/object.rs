@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::json::escape;
 
-/// Members in their order. Names are decoded, and owned if that changed them. Values are JSON.
+/// Members in their order. Names are decoded, and owned if decoding changed them. Values are JSON.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Object<'a> {
     pub members: SmallVec<[Member<'a>; 16]>,
@@ -22,7 +22,7 @@ pub(super) struct Member<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Empty if the value is no object.
+    /// Reads the members of a value. The object is empty if the value is not an object.
     pub fn read(value: Value<'a>) -> Self {
         let member = |(name, value): (Cow<'a, str>, Value<'a>)| Member {
             name,
@@ -40,7 +40,7 @@ impl<'a> Object<'a> {
         self.position(name).is_some()
     }
 
-    /// 1.3.0 has the member, and it was written.
+    /// Returns whether 1.3.0 has the member, and it was written.
     pub fn is_written(&self, name: &str) -> bool {
         self.members.iter().any(|member| member.name == name && member.is_written)
     }
@@ -51,7 +51,7 @@ impl<'a> Object<'a> {
         Object { members: self.members.into_iter().map(member).collect() }
     }
 
-    /// Absent if there is no such member.
+    /// Returns the value of a member; an absent value if there is no such member.
     pub fn get(&self, name: &str) -> Value<'_> {
         let member = self.members.iter().find(|member| member.name == name);
         member.map_or_else(Value::default, |member| Value::new(&member.value))
@@ -85,7 +85,7 @@ impl<'a> Object<'a> {
         self.set_word(name, caption);
     }
 
-    /// Gives a member another name.
+    /// Gives a member another name, unless that name exists. Returns whether it did.
     pub fn rename(&mut self, name: &str, to: &'static str) -> bool {
         let index = if self.has(to) { None } else { self.position(name) };
         index.and_then(|index| self.members.get_mut(index)).map(|member| member.name = Cow::Borrowed(to)).is_some()
@@ -98,7 +98,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Returns the text of a value, if it is one and says something.
+/// Returns the text of a JSON string; `None` for other values.
 pub(super) fn text(value: Value<'_>) -> Option<Escaped<'_>> {
     if value.kind() == Kind::String { value.escaped() } else { None }
 }

@@ -11,10 +11,10 @@ use super::table;
 use crate::json::{Json, escape};
 use crate::names::DistinctNames;
 
-/// The member of `unmapped` with what 1.3.0 has no attribute for.
+/// The member of `unmapped` for the values that have no attribute in 1.3.0.
 const KEPT: &str = "ocsf_1_9";
 
-/// `None` if the event has not what its class demands.
+/// Writes an event. Returns `None` if the event lacks an attribute that its class requires.
 pub(super) fn write<'a>(
     mut event: Object<'a>,
     classify: impl FnOnce(&mut Writer<'_>, &mut Object<'a>) -> &'static Class,
@@ -53,7 +53,7 @@ pub(super) fn write<'a>(
     Some(out)
 }
 
-/// Returns a name that nothing in `unmapped` has. A record may have any key.
+/// Returns a name that does not occur in `unmapped`. A record may have any key.
 fn key(unmapped: Value<'_>) -> String {
     let mut key = KEPT.to_owned();
     while unmapped.raw().contains(&key) {
@@ -108,9 +108,10 @@ impl<'a> Observable<'a> {
         observable
     }
 
-    /// Notes where the value is now, if it is in `value`, which was at `path`. `moved` gets what follows the path.
+    /// Notes the new place of the observable's value, if it is in `value`, which was at `path`. `moved` returns the new
+    /// path, and gets the part after `path`.
     fn look_in(&mut self, path: &str, value: &str, moved: impl FnOnce(&str) -> String) {
-        // Nearly all paths differ here.
+        // Nearly all other paths fail this cheap check.
         if !matches!(self.name.as_bytes().get(path.len()), None | Some(b'.' | b'[')) {
             return;
         }
@@ -125,7 +126,7 @@ impl<'a> Observable<'a> {
 
 pub(super) struct Writer<'o> {
     out: Json<'o>,
-    /// The parts of the event that 1.3.0 lacks. The open objects and lists are the same as in `out`.
+    /// The parts of the event that 1.3.0 lacks. It has the same open objects and lists as `out`.
     kept: Json<'o>,
     /// The name of `kept` in `unmapped`.
     key: String,
@@ -172,13 +173,13 @@ impl Writer<'_> {
             && (kind.one_of.is_empty() || kind.one_of.iter().any(|name| object.is_written(name)))
     }
 
-    /// Writes a member whose name needs no escapes, as that of an attribute.
+    /// Writes a member whose name needs no escapes, such as the name of an attribute.
     pub(super) fn raw(&mut self, name: &str, value: &str) {
         self.out.name(name);
         self.out.raw(value.as_bytes());
     }
 
-    /// Writes a member whose value is an object or a list. Returns whether something is left.
+    /// Writes a member whose value is an object or a list. Returns whether 1.3.0 has any part of it.
     fn object_or_list(&mut self, kind: &Kind, name: &str, value: &str) -> bool {
         match value.as_bytes().first() {
             Some(b'{') => self.object(kind, name, value),
@@ -210,7 +211,7 @@ impl Writer<'_> {
         false
     }
 
-    /// Writes a list. Of its elements, those that have lost something are kept.
+    /// Writes a list. Elements that lose values are also kept. Returns whether 1.3.0 has any element.
     fn list(&mut self, kind: &Kind, name: &str, list: Value<'_>) -> bool {
         let outside = enter(&mut self.path, name);
         self.path.push_str("[]");
@@ -230,7 +231,7 @@ impl Writer<'_> {
         is_written
     }
 
-    /// `object` is what was read of the element.
+    /// Writes an element of a list. `object` has the members of the element.
     fn element(&mut self, kind: &Kind, object: &mut Object<'_>, element: Value<'_>) {
         let profiles = self.profiles;
         let open = self.out.open_element();
@@ -270,14 +271,14 @@ impl Writer<'_> {
         self.path.truncate(outside);
     }
 
-    /// Keeps what is left of a member that was moved.
+    /// Keeps the rest of a member that was moved.
     pub(super) fn keep_rest(&mut self, name: &str, rest: &Object<'_>) {
         if !rest.members.is_empty() {
             self.keep(name, &rest.json());
         }
     }
 
-    /// Notes that a value of the open object has another path now.
+    /// Notes that a value of the open object now has another path.
     pub(super) fn moved(&mut self, from: &str, to: &str, value: &str) {
         let outside = enter(&mut self.path, from);
         for observable in &mut self.observables {
@@ -319,7 +320,7 @@ impl Writer<'_> {
         self.path.truncate(outside);
     }
 
-    /// Writes the observables with the paths that their values have now.
+    /// Writes the observables with the current paths of their values.
     fn observables(&mut self) {
         let open = self.out.open_list("observables");
         let kept = self.kept.open_list("observables");
@@ -381,8 +382,8 @@ fn is_gone(gone: &[u32], value: &str) -> bool {
     value.parse().is_ok_and(|number| gone.contains(&number))
 }
 
-/// Returns a number, or a list of numbers, with 99 (Other) for those that 1.3.0 does not have. Their captions in 1.9.0
-/// stay next to them.
+/// Returns a number, or a list of numbers, with 99 (Other) in place of numbers that 1.3.0 does not have. Their captions
+/// of 1.9.0 stay next to them.
 fn without<'a>(gone: &[u32], value: &'a str) -> Cow<'a, str> {
     let list = Value::new(value);
     if list.elements().any(|element| is_gone(gone, element.raw())) {

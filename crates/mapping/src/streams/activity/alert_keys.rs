@@ -7,7 +7,7 @@ use s1_forwarder_record::Value;
 
 use crate::common::missing::is_set;
 
-/// The types of these activities.
+/// The types of activities about unified alerts.
 pub const UNIFIED_ALERTS: RangeInclusive<u32> = 16000..=16008;
 
 /// The paths of a value in `data`, in any case and with or without underscores.
@@ -30,12 +30,12 @@ pub const OLD_ASSIGNEE_EMAIL: AlertKeys =
 pub const NOTE: AlertKeys = AlertKeys(&["noteText", "payload.noteText", "payload.changes.noteText"]);
 
 impl AlertKeys {
-    /// Returns the first value in `data` that says something.
+    /// Returns the first value in `data` that is not a placeholder.
     pub fn find<'a>(&self, data: Value<'a>) -> Value<'a> {
         self.0.iter().map(|path| at(data, path, is_set)).find(|value| is_set(*value)).unwrap_or_default()
     }
 
-    /// Returns the first value in `data` that says something, else the word in its place (`UNKNOWN`).
+    /// Returns the first value in `data` that is not a placeholder, else the first placeholder (`UNKNOWN`).
     pub fn find_word<'a>(&self, data: Value<'a>) -> Value<'a> {
         let mut word = Value::default();
         for path in self.0 {
@@ -51,7 +51,8 @@ impl AlertKeys {
     }
 }
 
-/// Returns the first value at a path below an object for which `is` holds. A key may have several steps of the path.
+/// Returns the first value at a path below an object for which `is` returns true. A key may cover several steps of the
+/// path.
 fn at<'a>(object: Value<'a>, path: &str, is: fn(Value<'_>) -> bool) -> Value<'a> {
     let mut found = object.entries().filter_map(|(key, value)| match after(path, &key)? {
         "" => Some(value),

@@ -21,7 +21,7 @@ impl<'a> Arguments<'a> {
         Self { received, inner: text.map(|text| text.decode().into_owned()).filter(is_json) }
     }
 
-    /// Returns the arguments. It is the value of the record if that is plain.
+    /// Returns the arguments. Plain arguments are the value of the record.
     pub fn value(&self) -> Value<'_> {
         self.inner.as_deref().map_or(self.received, Value::new)
     }

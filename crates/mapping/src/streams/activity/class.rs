@@ -14,9 +14,9 @@ use crate::common::severity::Severity;
 use crate::common::word::Word;
 use crate::common::words::Words;
 
-/// A user changed the own profile, or gave a role to another user.
+/// A user changed their own profile, or gave a role to another user.
 const USER_MODIFIED: u32 = 37;
-/// The right of a user to the remote shell. Both to give and to take it is of one severity.
+/// A user got or lost the right to the remote shell. Both have the same severity.
 pub const REMOTE_SHELL_RIGHT: u32 = 88;
 const LOGIN_RELATED: u32 = 138;
 /// A service user was created, changed or deleted.
@@ -32,7 +32,7 @@ const FIREWALL_BLOCKED: u32 = 5232;
 pub enum Subject {
     /// A threat that was just detected.
     Detection,
-    /// An activity about what became of a threat or an alert.
+    /// A later activity about a threat or an alert.
     Threat,
     Firewall,
     Device,
@@ -46,7 +46,7 @@ pub enum LoginAction {
     Failed,
     LoggedIn,
     LoggedOut,
-    /// An address is sent with other actions of a user too.
+    /// Another action of a user, which also comes with an address.
     Other,
 }
 
@@ -57,7 +57,7 @@ pub enum UserAction {
     Changed,
 }
 
-/// What classifies an activity.
+/// The class of an activity.
 #[derive(Debug)]
 pub struct ActivityClass {
     /// The activity type, if it is a number.
@@ -71,18 +71,18 @@ pub struct ActivityClass {
     pub action: &'static str,
     /// `None` if the activity has no outcome.
     pub outcome: Option<EventOutcome>,
-    /// `None` if the record has a word of its own that is not known.
+    /// `None` if the record has its own word, which is unknown.
     pub severity: Option<Severity>,
-    /// The kind of object that the activity is about; `None` if only the record can tell.
+    /// The kind of object that the activity is about; `None` if only the record names it.
     pub object: Option<Object>,
     /// The activity switches something on or off.
     pub switched: Option<bool>,
     pub is_unknown: bool,
     /// The console itself acted, not a user.
     pub is_system: bool,
-    /// A detection rule matched, so that names of users are those of the rule's owner.
+    /// A detection rule matched, so names of users belong to the rule's owner.
     pub is_rule_alert: bool,
-    /// A user gave a role to another one.
+    /// A user gave a role to another user.
     pub is_role_grant: bool,
 }
 
@@ -111,7 +111,7 @@ impl ActivityClass {
     }
 }
 
-/// Adds what is not there yet, if there is space.
+/// Adds a value, unless the list already has it or is full.
 fn add<T: Copy + PartialEq>(known: &mut [Option<T>; 3], added: T) {
     if !known.contains(&Some(added))
         && let Some(free) = known.iter_mut().find(|free| free.is_none())
@@ -180,7 +180,7 @@ impl Subject {
         let remote = [data.reported_remote_host, data.reported_local_host, data.remote_host, data.local_host];
         if any(&[entry.threat_id]) || any(&[data.threat_classification]) {
             let is_report = any(&[data.global_status, data.new_status]) || is_decision(data);
-            // Agents detect, and users do something about it.
+            // Agents detect, and users act on detections.
             let is_by_user = any(&[activity.user_id, data.by_user, data.username, data.user_name]);
             let is_detection = any(&[entry.threat_id]) && any(&[data.confidence_level]) && !is_report && !is_by_user;
             return if is_detection { Self::Detection } else { Self::Threat };
@@ -188,7 +188,7 @@ impl Subject {
         if any(&remote) {
             return Self::Firewall;
         }
-        // Vendors and products are also those of integrations, which have no agent.
+        // Integrations have vendors and products too, but no agent.
         let of_console = !any(&[activity.agent_id]);
         let is_device = !of_console && any(&[data.vendor_id, data.product_id, data.manufacturer_name]);
         if is_device || any(&[data.device_name]) {
@@ -215,11 +215,11 @@ impl Subject {
     }
 }
 
-/// The statement of a description without the names in it. A name can say anything: a rule may be called "Admin failed
+/// The statement of a description, without its names. A name can contain anything: a rule may be called "Admin failed
 /// to log in".
 #[derive(Clone, Copy)]
 struct Statement<'a> {
-    /// The text before the first quote, after which there are names.
+    /// The text before the first quote. Names follow the quote.
     text: &'a str,
     /// Names that are also written without quotes.
     names: [&'a str; 2],
@@ -235,7 +235,7 @@ impl<'a> Statement<'a> {
         }
     }
 
-    /// `words` are in lower case.
+    /// Returns whether the statement contains `words`, which are in lower case, outside its names.
     fn says(self, words: &str) -> bool {
         contains(self.text, words) && !self.names.iter().any(|name| contains(name, words.trim()))
     }
@@ -245,7 +245,7 @@ impl<'a> Statement<'a> {
         self.text.get(..beginning.len()).is_some_and(|text| text.eq_ignore_ascii_case(beginning))
     }
 
-    /// Returns whether the statement is certain to be about a login or a logout.
+    /// Returns whether the statement is certainly about a login or a logout.
     fn is_login(self) -> bool {
         let words =
             ["failed to log in", " logged in to the management console", " logged out of the management console"];
@@ -280,8 +280,7 @@ fn contains(text: &str, words: &str) -> bool {
     text.as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
 }
 
-/// Classifies a type that is not in the table by what the keys of `data` show. The description decides only where it
-/// is certain.
+/// Classifies a type that is not in the table, by the keys of `data`. The description decides only if it is certain.
 fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { entry, activity, data } = parts;
     match class.subject {
@@ -315,7 +314,7 @@ fn by_subject(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     class.outcome = REPORTED_OUTCOMES.of(data.global_status).or(stated).or(of_login);
 }
 
-/// `globalStatus` of a type that is not in the table.
+/// Words of `globalStatus`, for a type that is not in the table.
 pub const REPORTED_OUTCOMES: Words<EventOutcome> =
     Words { field: "event.outcome", rows: &[("success", EventOutcome::Success), ("failed", EventOutcome::Failure)] };
 
@@ -345,14 +344,14 @@ pub const SWITCHES: Words<bool> = Words {
     ],
 };
 
-/// Whether a device was connected, or disconnected.
+/// Words for a device that was connected (true) or disconnected (false).
 pub const DEVICE_EVENTS: Words<bool> =
     Words { field: "event.type", rows: &[("connected", true), ("disconnected", false)] };
 
-/// Adds what depends on the record and not only on its type.
+/// Adds the attributes that depend on the record and not only on its type.
 fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     let ActivityParts { activity, data, .. } = parts;
-    // The activity is malicious by its type.
+    // The type of the activity is malicious.
     let is_malicious = class.is(Category::Malware) && class.severity == Some(Severity::High);
     let is_remote = class.is(Category::Malware) && RemoteOrigin::of(data.file_display_name).is_some();
     if class.is(Category::Malware) && data.threat_classification.escaped().is_some() {
@@ -404,7 +403,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
     match class.number {
         Some(LOGIN_RELATED) => class.outcome = Some(login_outcome(activity)),
-        // One type is for devices that were connected and for those that were disconnected.
+        // Connected and disconnected devices have the same type.
         Some(DEVICE_APPROVED) => match parts.is_connected() {
             Some(true) => class.action = "device-connected",
             Some(false) => class.action = "device-disconnected",
@@ -414,7 +413,7 @@ fn refine(class: &mut ActivityClass, parts: &ActivityParts<'_, '_>) {
     }
 }
 
-/// Returns the vendor does not document this type, so its description is used.
+/// Returns the outcome of a login. The vendor does not document this type, so its description is used.
 fn login_outcome(activity: &Activity<'_>) -> EventOutcome {
     let says = |words| activity.primary_description.escaped().is_some_and(|text| contains(text.raw(), words));
     if says("fail") {

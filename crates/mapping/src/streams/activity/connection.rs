@@ -29,7 +29,8 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Returns the first value that says something. A rule has `any` for what it does not restrict.
+/// Returns the first value that is neither a placeholder nor `any`. A rule has `any` for a value that it does not
+/// restrict.
 fn first_set<'a, const N: usize>(values: [Value<'a>; N]) -> Value<'a> {
     let is_any = |value: Value<'_>| value.escaped().is_some_and(|text| text.is("any"));
     values.into_iter().find(|value| is_set(*value) && !is_any(*value)).unwrap_or_default()

@@ -10,7 +10,7 @@ use crate::common::missing::{first_scalar, is_set};
 use crate::common::word::Word;
 use crate::parts::Owner;
 
-/// Categories of what happens on a device.
+/// Categories of events on a device.
 const DEVICE: [Category; 3] = [Category::Host, Category::File, Category::Process];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
-    /// `None` for an object that is no entity but something on a device or of the console.
+    /// Returns the kind; `None` for an object that is not an entity, but a part of a device or of the console.
     fn of(object: Object) -> Option<Self> {
         match object {
             Object::CloudAccount => Some(Self::CloudAccount),
@@ -63,7 +63,7 @@ impl EntityKind {
     }
 }
 
-/// An entity, with the name and the id of nothing else.
+/// An entity. Its name and id belong to no other object.
 #[derive(Debug, Clone, Copy)]
 pub struct Entity<'a> {
     pub kind: EntityKind,
@@ -81,7 +81,7 @@ pub struct Entity<'a> {
 }
 
 impl<'a> Entity<'a> {
-    /// `None` if the record names neither the entity nor its owner.
+    /// Returns the entity; `None` if the record names neither the entity nor its owner.
     pub fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass, users: &Users<'a>) -> Option<Self> {
         let data = parts.data;
         let owner = owner(parts);
@@ -143,7 +143,7 @@ impl<'a> Entity<'a> {
         }
     }
 
-    /// Returns the id of the policy, unless it is that of what has the policy.
+    /// Returns the id of the policy, unless it is the id of the object that has the policy.
     fn own_policy_id(&self, parts: &ActivityParts<'_, '_>) -> Value<'a> {
         let owner = &self.owner;
         let others = [owner.account_ids[0], owner.site_ids[0], owner.group_ids[0], self.id, parts.activity.user_id];
@@ -151,7 +151,7 @@ impl<'a> Entity<'a> {
         if is_of_another { Value::default() } else { self.policy_id }
     }
 
-    /// Returns the name that the record gives to what is of this kind, and to nothing else.
+    /// Returns the name of the object, from a key that names only objects of this kind.
     fn name_of(&self, kind: EntityKind, parts: &ActivityParts<'_, 'a>, users: &Users<'a>) -> Value<'a> {
         let data = parts.data;
         match kind {
@@ -191,8 +191,8 @@ impl<'a> Entity<'a> {
     }
 }
 
-/// Name and id of the site or the account. The scope of an activity about a site may be the account of the site, whose
-/// name is not that of the site.
+/// Returns the name and the id of the site or the account. The scope of an activity about a site may be the site's
+/// account, and then it does not name the site.
 fn place<'a>(parts: &ActivityParts<'_, 'a>, class: &ActivityClass, owner: &Owner<'a>) -> (Value<'a>, Value<'a>) {
     let data = parts.data;
     let none = Value::default();

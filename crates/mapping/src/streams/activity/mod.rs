@@ -1,5 +1,5 @@
-//! The activity log: `/activities`. The keys of `data` differ by type; those that mean the same in every type make the
-//! parts. A type has a few of many parts, so each is selected when it is asked for. Hits of custom rules are in
+//! The activity log: `/activities`. The keys of `data` differ by type; keys with the same meaning in every type make
+//! the parts. A type has only a few of the many parts, so each part is selected on demand. Hits of custom rules are in
 //! `rule_hit`.
 
 mod alert_keys;
@@ -67,13 +67,13 @@ impl<'a> LogEntry<'a> {
         }
     }
 
-    /// The table of activity types does not have the type.
+    /// Returns whether the table of activity types lacks the type.
     pub fn is_unknown(&self) -> bool {
         self.number.and_then(activity_types::find).is_none()
     }
 }
 
-/// An activity that is no hit of a rule.
+/// An activity that is not a hit of a rule.
 #[derive(Clone, Copy)]
 pub struct ActivityParts<'r, 'a> {
     pub entry: LogEntry<'a>,
@@ -94,7 +94,7 @@ pub struct ReportedThreat<'a> {
     /// The status that an analyst set, as a word (`in_progress`) or as its title (`In progress`).
     pub status: Value<'a>,
     pub verdict: Value<'a>,
-    /// The severity that an analyst gave to an alert, also the word for an unknown one.
+    /// The severity that an analyst gave to an alert, also a word for an unknown severity.
     pub severity: Value<'a>,
 }
 
@@ -103,16 +103,16 @@ const AGENT_UPDATED: u32 = 43;
 const AGENT_GONE: [u32; 3] = [47, 51, 54];
 const NOTE_DELETED: u32 = 4022;
 
-/// An incident, a mobile incident or a unified alert has another status.
+/// The status of an incident, a mobile incident or a unified alert changed.
 const STATUS_CHANGES: [u32; 3] = [2028, 6054, 16001];
 
-/// An action about a unified alert ran.
+/// An action on a unified alert ran.
 const ALERT_ACTION: u32 = 16005;
 
-/// Keys of what a user writes about a threat or an alert: a note or a ticket.
+/// Keys of a note or a ticket that a user adds to a threat or an alert.
 const WRITTEN: [&str; 3] = ["noteText", "noteDetails", "newTicketId"];
 
-/// Returns whether somebody decided or wrote something about a threat or an alert, which was detected before.
+/// Returns whether a user decided or wrote something about a threat or an alert that was detected before.
 pub fn is_decision(data: &ActivityData<'_>) -> bool {
     let is_decided = [
         data.new_analyst_verdict,
@@ -139,16 +139,16 @@ impl ReportedThreat<'_> {
 /// The file that was detected, fetched, blocked or excluded.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportedFile<'a> {
-    /// The path of the file, else the name that the console shows.
+    /// The path of the file; without a path, the name that the console shows.
     pub image: Option<Image<'a>>,
-    /// The process whose name is in the place of the file's.
+    /// The process whose name is in the field for the file's name.
     pub process: Option<Image<'a>>,
     pub path: Value<'a>,
     pub display_name: Value<'a>,
     pub hashes: [Value<'a>; 2],
-    /// Hashes of a command line, which are no hashes of a file.
+    /// Hashes of a command line, and not of a file.
     pub hashes_of_command_line: [Value<'a>; 2],
-    /// The other host that a threat is from, in the place of a name.
+    /// The other host that a threat is from, if it is in the field for the name.
     pub origin: Option<RemoteOrigin<'a>>,
 }
 
@@ -163,7 +163,7 @@ impl<'a> ReportedFile<'a> {
         self.image.is_some_and(|image| image.has_no_file(self.path, self.hashes))
     }
 
-    /// Returns whether the file is what is malicious. That of a process with a malicious command line is not.
+    /// Returns whether the file itself is malicious. The file of a process with a malicious command line is not.
     pub fn is_malicious(&self) -> bool {
         self.process.is_none() && self.image.is_none_or(|image| image.addition.is_none())
     }
@@ -179,7 +179,7 @@ impl<'a> ReportedFile<'a> {
 pub struct Exclusion<'a> {
     pub value: Value<'a>,
     pub kind: Value<'a>,
-    /// The platform that an entry is for, and that of the activity.
+    /// The platform that an entry is for, and the platform of the activity.
     pub platforms: [Value<'a>; 2],
 }
 
@@ -226,12 +226,12 @@ pub enum UserAttribute {
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
     pub attribute: Value<'a>,
-    /// The attribute is a user, if this is an object.
+    /// If this is an object, the attribute is a whole user.
     pub value: Value<'a>,
 }
 
 impl<'a> Change<'a> {
-    /// Returns the value of each attribute of a user that was changed as a whole.
+    /// Returns the value of each attribute, for a user that was changed as a whole.
     pub fn of_user(&self) -> [(UserAttribute, Option<Escaped<'a>>); 4] {
         let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.value.get(key).escaped());
         [
@@ -252,7 +252,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         parts
     }
 
-    /// Returns whether an agent acted and no user of the console.
+    /// Returns whether an agent acted, and not a user of the console.
     pub fn is_by_agent(&self) -> bool {
         self.activity.user_id.is_empty() && !self.activity.agent_id.is_empty()
     }
@@ -267,7 +267,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         is_set(self.entry.agent_id) || is_set(self.computer_name())
     }
 
-    /// Returns the endpoint. `ipAddress` is its address if an agent acted, else that of the user.
+    /// Returns the endpoint. `ipAddress` is its address if an agent acted, else the user's address.
     pub fn endpoint(&self) -> Endpoint<'a> {
         let Self { activity, data, .. } = self;
         let none = Value::default();
@@ -289,7 +289,8 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// Many activities have names only in `data`, where they stay: they need not be those of the endpoint.
+    /// Returns the owner of the endpoint. Many activities have names only in `data`, where they stay: they may belong
+    /// to another object.
     fn owner(&self) -> Owner<'a> {
         let Self { activity, data, .. } = self;
         let none = Value::default();
@@ -316,7 +317,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// Returns the address of who acted.
+    /// Returns the address of the actor.
     pub fn address(&self) -> Value<'a> {
         self.data.ip_address
     }
@@ -330,7 +331,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         self.activity.comments
     }
 
-    /// Returns the reason that a record gives. Consoles give that of a failed login in either of two keys.
+    /// Returns the reason in a record. Consoles write the reason of a failed login in either of two keys.
     pub fn reason(&self, has_failed: bool) -> Value<'a> {
         let message = self.entry.message.escaped();
         let is_reason = |value: &Value<'a>| is_set(*value) && value.escaped() != message && boolean(*value).is_none();
@@ -338,7 +339,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         [self.data.reason, comments].into_iter().find(is_reason).unwrap_or_default()
     }
 
-    /// Returns the word of what was sent to the console, such as a report.
+    /// Returns the status word of a message to the console, such as a report.
     pub fn global_status(&self) -> Value<'a> {
         self.data.global_status
     }
@@ -347,7 +348,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         if self.is_about_unified_alert() {
             return alert_keys::ALERT_ID.find(self.entry.data);
         }
-        // The key of a hit.
+        // This is the key of a hit.
         let of_hit = self.other("alertid");
         if is_set(of_hit) && is_decision(self.data) {
             return first_scalar([self.data.alert_id, of_hit]);
@@ -366,10 +367,10 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
 
     pub fn threat(&self) -> ReportedThreat<'a> {
         let data = self.data;
-        // In other types, this key has what became of the threat.
+        // In other types, this key has the outcome of the threat.
         let is_incident = self.entry.number.is_some_and(|number| STATUS_CHANGES.contains(&number));
         let incident_status = if is_incident { data.new_status } else { Value::default() };
-        // The status of an action is none of the alert.
+        // The status of an action is not a status of the alert.
         let has_status = self.entry.number != Some(ALERT_ACTION);
         let changed_status = if has_status { self.of_alert(&alert_keys::NEW_STATUS) } else { Value::default() };
         ReportedThreat {
@@ -397,12 +398,12 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// Returns the id and the address of the user whom an alert was given to.
+    /// Returns the id and the address of the user that an alert was assigned to.
     pub fn assignee(&self) -> [Value<'a>; 2] {
         [&alert_keys::NEW_ASSIGNEE_ID, &alert_keys::NEW_ASSIGNEE_EMAIL].map(|keys| self.of_alert(keys))
     }
 
-    /// Returns the address of the user whom an alert was taken from.
+    /// Returns the address of the user that an alert was assigned to before.
     pub fn former_assignee(&self) -> Value<'a> {
         self.of_alert(&alert_keys::OLD_ASSIGNEE_EMAIL)
     }
@@ -414,14 +415,14 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         first_scalar([self.activity.comments, self.of_alert(&alert_keys::NOTE), of_threat])
     }
 
-    /// Returns the ticket that was given to a threat.
+    /// Returns the ticket that a user added to a threat.
     pub fn ticket(&self) -> Value<'a> {
         self.other("newTicketId")
     }
 
     pub fn file(&self) -> ReportedFile<'a> {
         let data = self.data;
-        // The address at which the console offers a file is no path on the endpoint.
+        // The address at which the console offers a file is not a path on the endpoint.
         let is_offered = data.file_path.escaped().is_some() && data.file_path.escaped() == data.download_url.escaped();
         let path = if is_offered { Value::default() } else { data.file_path };
         let file = NamedFile::of(path, data.file_display_name);
@@ -437,7 +438,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         }
     }
 
-    /// Returns the malicious process, which has these arguments. Without arguments, a file is only a file.
+    /// Returns the malicious process, which has these arguments. Without arguments, the file is not a process.
     pub fn acting<'s>(&self, file: &ReportedFile<'s>, arguments: &'s Arguments<'_>) -> Acting<'s>
     where
         'a: 's,
@@ -461,7 +462,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Exclusion { value: data.value, kind: data.exclusion_type, platforms: [data.os_family, activity.os_family] }
     }
 
-    /// Returns a rule that is for any process has `any` in the place of one.
+    /// Returns the process of a firewall activity. A rule for any process has `any` in its place.
     pub fn process(&self) -> ReportedProcess<'a> {
         let data = self.data;
         let [executable, name] = [data.application, data.process_name]
@@ -518,7 +519,7 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         Change { attribute: self.data.attr, value: self.data.new_value }
     }
 
-    /// Returns a value of `data` that is no field.
+    /// Returns the value of a key of `data` that has no field in the record type.
     fn other(&self, key: &str) -> Value<'a> {
         other(&self.data.other, key)
     }

@@ -10,8 +10,8 @@ use crate::common::category::Category;
 use crate::common::missing::{first_scalar, is_set};
 use crate::common::remote_origin::RemoteOrigin;
 
-/// Types of what users do to their own account, unless the record names another user: profile, tokens, second factor,
-/// password.
+/// Types of changes that users make to their own account (profile, tokens, second factor, password), unless the record
+/// names another user.
 const OWN_ACTS: [u32; 8] = [37, 112, 113, 114, 145, 147, 3710, 3711];
 
 /// The values of an activity about a user.
@@ -33,7 +33,7 @@ impl<'a> User<'a> {
         self.id_text().is_some() || self.account().is_some()
     }
 
-    /// `id`, else the id in `description`.
+    /// Returns `id`, else the id in `description`.
     pub fn id_text(&self) -> Option<Escaped<'a>> {
         if is_set(self.id) { self.id.escaped() } else { self.described.id }
     }
@@ -44,12 +44,12 @@ impl<'a> User<'a> {
         after_name.or(self.email.escaped()).or(self.described.email)
     }
 
-    /// Returns the account that the name says, else the one that the address in a text says.
+    /// Returns the account in the name, else the account in the address in `description`.
     pub fn account(&self) -> Option<Account<'a>> {
         Account::of_console(self.name).or_else(|| Account::of_text(self.described.email?).map(Account::without_domain))
     }
 
-    /// Returns the full name in the record, else a name that is one of a person.
+    /// Returns the full name in the record, else the name if it is the name of a person.
     pub fn full_name(&self) -> Option<Escaped<'a>> {
         if is_set(self.full_name) { self.full_name.escaped() } else { display_name(self.name) }
     }
@@ -67,7 +67,7 @@ pub enum Actor<'a> {
     Remote(Account<'a>),
     /// The user who is logged in to the endpoint.
     LoggedIn(User<'a>),
-    /// A user of the console without an id and a name, or none.
+    /// A user of the console without an id and a name, or no user.
     Unknown(User<'a>),
 }
 
@@ -75,8 +75,8 @@ pub enum Actor<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Users<'a> {
     actor: User<'a>,
-    /// The user who was changed, with what is certain. If `byUser` is empty, the names in the record are those of the
-    /// one who acted, and this user has none. ECS needs no name.
+    /// The user who was changed, with only the certain values. If `byUser` is empty, the names in the record belong to
+    /// the actor, and this user has no name. ECS needs no name.
     pub target: User<'a>,
     /// The name and the addresses in the record, of either user.
     name: Value<'a>,
@@ -134,8 +134,8 @@ impl<'a> Users<'a> {
         Self { target: User { email, ..target }, ..users }
     }
 
-    /// Returns the actor. A user of the console comes first. The user who came from another host comes before the one
-    /// who is logged in to the attacked host: they are not the same.
+    /// Returns the actor. A user of the console comes first. The user who came from another host comes before the user
+    /// who is logged in to the attacked host: they are different users.
     pub fn actor(&self) -> Actor<'a> {
         if self.has_actor() {
             Actor::Console(self.actor)
@@ -153,8 +153,8 @@ impl<'a> Users<'a> {
         self.actor.is_known()
     }
 
-    /// Returns the user of [`Self::target`], for OCSF, which requires a name: that of the one who acted, with the role,
-    /// if the record has no other.
+    /// Returns [`Self::target`] for OCSF, which requires a name. If the record has no other name, it is the actor's
+    /// name, with the actor's role.
     pub fn changed(&self) -> User<'a> {
         let name = first_scalar([self.name, self.email, self.recovery_email, self.target.full_name]);
         let is_actor = is_set(name) && name.escaped() == self.actor.name.escaped();
@@ -162,7 +162,8 @@ impl<'a> Users<'a> {
         User { name, email: self.email_of(name), role, ..self.target }
     }
 
-    /// Returns the user that OCSF's User Management is about: who was changed, or who did something to the own account.
+    /// Returns the user that OCSF's User Management is about: the changed user, or the actor who changed their own
+    /// account.
     pub fn managed(&self) -> User<'a> {
         if self.is_own && self.has_actor() {
             User { email: self.email_of(self.actor.name), ..self.actor }
@@ -171,13 +172,13 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// Returns the address of a user who was changed and has this name.
+    /// Returns the address of a changed user with this name, which may itself be the address.
     fn email_of(&self, name: Value<'a>) -> Value<'a> {
         first_email([name, self.email, self.recovery_email])
     }
 }
 
-/// The facts that tell the users of a record apart.
+/// The facts that distinguish the users of a record.
 struct Distinction<'a> {
     is_iam: bool,
     is_role: bool,
@@ -185,11 +186,11 @@ struct Distinction<'a> {
     is_rule_alert: bool,
     /// There is a name that is not `byUser`.
     is_named: bool,
-    /// The record says which user was changed.
+    /// The record names the user who was changed.
     has_target: bool,
     /// The actor is the user who was changed.
     is_one_user: bool,
-    /// The id of the record is that of another user than the one who acted.
+    /// The record's id belongs to another user than the actor.
     has_id_of_target: bool,
     /// The description of the user who acted, from a text.
     described: Described<'a>,
@@ -198,9 +199,10 @@ struct Distinction<'a> {
 }
 
 impl<'a> Distinction<'a> {
-    /// If a user changed another one, `userId` is the id of the one who was changed: a user who was added has an id
-    /// that is as old as the activity, and all changes of one user have one id, however many users made them. What is
-    /// no user, such as a role or a token without an owner, has no id of a user.
+    /// Reads the facts. If a user changed another user, `userId` is the id of the changed user. Two observations show
+    /// this. An added user has an id that is as old as the activity. All changes of one user have the same id, however
+    /// many users made them. An object that is not a user, such as a role or a token without an owner, has no user's
+    /// id.
     fn of(parts: &ActivityParts<'_, 'a>, class: &ActivityClass) -> Self {
         let ActivityParts { activity, data, .. } = parts;
         let names = [data.username, data.user_name, data.full_name];
@@ -219,7 +221,7 @@ impl<'a> Distinction<'a> {
             is_set(data.user_id) && data.user_id.escaped() == activity.user_id.escaped()
         };
         let has_id_of_target = is_change && !is_one_user;
-        // Outside of `iam`, the description is of the one user there is, unless names or ids say otherwise.
+        // Outside `iam`, the description is about the only user, unless names or ids say otherwise.
         let names_of_actor = if by_user { [data.by_user; 3] } else { names };
         let is_of_actor = has_one_id || !is_iam && !has_two_ids && !described.is_another(names_of_actor);
         let none = Described::default();
@@ -244,14 +246,14 @@ impl<'a> Distinction<'a> {
         }
     }
 
-    /// Returns whether the names are those of the actor, and not of the user who was changed or of the owner of a rule.
+    /// Returns whether the names belong to the actor, and not to the changed user or to the owner of a rule.
     fn has_own_name(&self) -> bool {
         !self.by_user && !self.is_rule_alert
     }
 
-    /// Returns whether the role is that of the user who acted. Most activities do not name it.
+    /// Returns whether the role is the actor's role. Most activities do not name it.
     fn has_own_role(&self) -> bool {
-        // The role of a rule's owner, or a role that was changed.
+        // This is the role of a rule's owner, or the role that was changed.
         if self.is_rule_alert || self.by_user && self.is_role {
             return false;
         }
@@ -278,7 +280,7 @@ fn may_be_one_of<'a, const N: usize>(user: Value<'a>, names: [Value<'a>; N]) -> 
     names.into_iter().filter_map(Account::of).any(|name| user.may_be(name))
 }
 
-/// How a sentence about a user of the console begins.
+/// Beginnings of sentences about a user of the console.
 const SUBJECTS: [&str; 2] = ["The management user ", "User "];
 
 /// The user of a description such as `<ManagementUser at 0x7f6e with id=17, email='jane@acme.example'>`.
@@ -304,7 +306,7 @@ impl<'a> Described<'a> {
         }
     }
 
-    /// Returns the address of the user with whom a sentence begins, and who did what it says.
+    /// Reads the address of the user at the beginning of a sentence. This user did what the sentence says.
     fn of_sentence(message: Value<'a>) -> Self {
         let text = message.escaped().map_or("", Escaped::raw);
         let rest = SUBJECTS.into_iter().find_map(|subject| text.strip_prefix(subject)).unwrap_or_default();
@@ -315,7 +317,7 @@ impl<'a> Described<'a> {
         }
     }
 
-    /// Returns whether the first address in these names is another user's.
+    /// Returns whether the first address in these names belongs to another user.
     fn is_another(&self, names: [Value<'a>; 3]) -> bool {
         self.email.is_some_and(|email| {
             let other = first_email(names).escaped();

@@ -1,4 +1,4 @@
-//! Activities, but for hits of detection rules.
+//! Activities, except hits of detection rules.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -36,7 +36,7 @@ fn the_id_of_a_changed_user_is_no_actors() {
             ("user.name", json!("User B")),
         ],
     );
-    // Without a description, nobody knows the actor's id.
+    // Without a description, the actor's id is unknown.
     for number in [24, 25, 140, 141, 142, 146, 1024] {
         let record = activity(number, json!({"userId": "7"}), json!({"byUser": "Admin A", "username": "User B"}));
         assert_fields(
@@ -46,7 +46,7 @@ fn the_id_of_a_changed_user_is_no_actors() {
         let event = map_to(Schema::Ocsf, Stream::Activities, &record);
         assert_fields(&event, &[("actor.user.uid", Value::Null), ("user.uid", json!("7"))]);
     }
-    // A description of the changed user says nothing of the actor.
+    // A description of the changed user says nothing about the actor.
     let of_target = activity(
         23,
         json!({"userId": "7", "description": "<ManagementUser with id=7, email='b@acme.example'>"}),
@@ -54,7 +54,7 @@ fn the_id_of_a_changed_user_is_no_actors() {
     );
     let event = map_to(Schema::Ecs, Stream::Activities, &of_target);
     assert_fields(&event, &[("user.id", Value::Null), ("user.email", Value::Null), ("user.target.id", json!("7"))]);
-    // Where both are one, the id is that of both.
+    // If both are the same user, both have the id.
     let own = activity(67, json!({"userId": "7"}), json!({"byUser": "API", "username": "API", "newValue": true}));
     assert_fields(&map_to(Schema::Ecs, Stream::Activities, &own), &[("user.id", json!("7"))]);
     assert_fields(&map_to(Schema::Ocsf, Stream::Activities, &own), &[("actor.user.uid", json!("7"))]);
@@ -112,14 +112,14 @@ fn an_entity_has_the_name_of_nothing_else() {
     assert_fields(&event, &[("user.name", json!("User B")), ("user.uid", json!("7")), ("entity", Value::Null)]);
     let event = entity(37, json!({"userId": "7"}), json!({"byUser": "A", "roleName": "Admin"}));
     assert_fields(&event, &[("user", json!({"uid": "7", "type_id": 2, "type": "Admin"})), ("entity", Value::Null)]);
-    // What has no name of its own is of the account or the site.
+    // An object without its own name belongs to the account or the site.
     for (number, kind) in [(3610, "Password"), (7200, "Cloud account"), (69, "Policy"), (5220, "Rule")] {
         let event = entity(number, json!({"siteName": "Berlin"}), json!({}));
         let expected =
             [("entity.type", json!(kind)), ("entity.name", Value::Null), ("entity.org.name", json!("Berlin"))];
         assert_fields(&event, &expected);
     }
-    // Without a place either, it is no entity, and that of an endpoint is the endpoint.
+    // Without an account and a site, it is not an entity; with an endpoint, the endpoint is the entity.
     assert_fields(&entity(3610, json!({}), json!({})), &[("class_uid", json!(0))]);
     let event = entity(5228, json!({"agentId": "8"}), json!({"computerName": "c"}));
     assert_fields(&event, &[("entity", json!({"type_id": 1, "type": "Device", "name": "c", "uid": "8"}))]);
@@ -368,7 +368,7 @@ fn an_updated_agent_has_its_new_version() {
             ),
         ],
     );
-    // What was not installed is no version of the agent.
+    // A version that was not installed is not the agent's version.
     let record = activity(44, json!({"agentId": "8"}), json!({"computerName": "c", "newAgentVersion": "24.1.5.277"}));
     let event = map_to(Schema::Ocsf, Stream::Activities, &record);
     assert_eq!(event.pointer("/device/agent_list/0/version"), None, "{event:#}");
@@ -385,7 +385,7 @@ fn a_shell_without_an_address_has_no_known_initiator() {
     }
 }
 
-/// OCSF has no status for what was cancelled: that is the activity.
+/// OCSF has no status for a cancelled scan: `Cancelled` is the activity.
 #[test]
 fn a_scan_that_was_aborted_is_cancelled_and_has_failed() {
     let event = map_to(Schema::Ocsf, Stream::Activities, &activity(91, json!({"agentId": "8"}), json!({})));
@@ -470,7 +470,7 @@ fn switching_a_protection_off_is_more_severe_than_switching_it_on() {
             let mut record = record;
             record["siteName"] = json!("s");
             let event = map_to(Schema::Ocsf, Stream::Activities, &record);
-            // What is written as the entity is the site, which nobody switched off.
+            // The entity is the site, which was not switched off.
             assert_fields(&event, &[("activity_id", json!(3))]);
         }
     }
@@ -628,7 +628,7 @@ fn a_later_activity_does_not_lower_a_finding() {
         &[("event.kind", json!("event")), ("event.severity", json!(21)), ("sentinel_one.threat.id", json!("9001"))],
         &[("severity_id", json!(0)), ("status_id", Value::Null), ("is_alert", Value::Null)],
     );
-    // For a unified alert, the keys are those of an incident.
+    // A unified alert has the keys of an incident.
     for (number, more, status, verdict) in [
         (16001, json!({"newStatus": "RESOLVED"}), json!("Resolved"), none()),
         (16001, json!({"newStatus": "IN_PROGRESS"}), json!("In Progress"), none()),
@@ -652,7 +652,7 @@ fn a_later_activity_does_not_lower_a_finding() {
     }
 }
 
-/// A device without a name has that of its class, else that of its interface.
+/// A device without a name has the name of its class, else the name of its interface.
 #[test]
 fn a_device_without_a_name_is_a_peripheral_of_its_kind() {
     let device = |mut data: Value| {
@@ -722,7 +722,7 @@ fn a_name_with_an_address_is_a_user_with_both() {
                 ],
             );
         }
-        // Who acted, and who was changed.
+        // The actor, and the changed user.
         let record = activity(
             23,
             json!({"userId": "7"}),
@@ -745,7 +745,7 @@ fn a_name_with_an_address_is_a_user_with_both() {
             ],
         );
     }
-    // What is in brackets is part of any other name, and one user is one in both forms.
+    // In any other name, the text in brackets is part of the name. A user in both forms is one user.
     let event = map_to(Schema::Ecs, Stream::Activities, &activity(27, json!({}), json!({"username": "Jane (SOC)"})));
     assert_fields(&event, &[("user", json!({"name": "Jane (SOC)", "full_name": "Jane (SOC)"}))]);
     let own = json!({"byUser": "Jane Doe (jane@acme.example)", "username": address, "newValue": true});
@@ -822,7 +822,7 @@ fn what_a_group_has_is_of_the_group() {
         let event = map_to(Schema::Ocsf, Stream::Activities, &activity(number, owners.clone(), data.clone()));
         assert_fields(&event, &[("entity", expected)]);
     }
-    // The site is what an activity of the site is about, whatever group is named.
+    // The site is the subject of a site's activity, whatever group the record names.
     let site = json!({"scopeLevel": "Site", "scopeName": "S", "groupName": "G"});
     let event = map_to(Schema::Ocsf, Stream::Activities, &activity(56, owners, site));
     assert_fields(&event, &[("entity.type_id", json!(4)), ("entity.name", json!("S"))]);
@@ -901,7 +901,7 @@ fn a_decision_about_a_finding_of_an_unknown_type_is_an_update() {
     }
 }
 
-/// Without `byUser`, the name in a record is that of who acted, so the user whom it is about has the same role.
+/// Without `byUser`, the name in a record is the actor's name, so the user that the record is about has the same role.
 #[test]
 fn one_person_has_one_type() {
     for (role, kind) in [("admin", "Admin"), ("Viewer", "User")] {
@@ -945,7 +945,7 @@ fn a_process_of_an_activity_has_its_arguments_and_an_executable_file() {
         evidence,
         &[("data", json!({"process": "C:\\x\\a.exe", "arguments": line})), ("file.type", json!("Executable File"))],
     );
-    // Arguments of nobody knows whom are evidence too, and no file.
+    // Arguments of an unknown process are evidence too, and not a file.
     let data = json!({"fileDisplayName": "a.ps1", "filePath": "C:\\x\\a.ps1", "newAnalystVerdict": "true_positive",
         "escapedMaliciousProcessArguments": "-q"});
     let event = map_to(Schema::Ocsf, Stream::Activities, &activity(2030, json!({"threatId": "5"}), data));
@@ -1075,9 +1075,9 @@ fn an_activity_about_an_alert_says_the_same_in_each_form() {
             assert_fields(&finding, &[("finding_info", json!({"uid": "A", "title": "SentinelOne alert A"}))]);
             assert_fields(&finding, &[("actor.user.uid", json!("234")), ("class_uid", json!(2004))]);
         }
-        // Nothing, and what is no text, is none of these.
+        // An empty value, and a value that is not a text, is neither.
         for value in [json!(null), json!(""), json!(["HIGH"]), json!({"a": "b"}), json!("N/A")] {
-            // A word in the place of the new severity says that nobody knows it, and not that there is none.
+            // A word in place of the new severity means that the severity is unknown, and not that there is none.
             let severity =
                 if name == "new_severity" && value.is_string() && value != "" { Value::Null } else { json!(21) };
             for data in forms_of_alert(name, value) {
@@ -1094,12 +1094,12 @@ fn an_activity_about_an_alert_says_the_same_in_each_form() {
         assert_fields(&event, &[("user", Value::Null)]);
         assert_fields(&finding, &[("actor", json!({"application": {"name": "SentinelOne"}}))]);
     }
-    // Who acted for another user.
+    // A user who acted for another user.
     let data = json!({"alertId": "A", "byUser": "Boss", "user": {"id": "3", "enriched_name": "x@y.example"}});
     let [event, finding] = of_activity(16004, json!({}), data);
     assert_fields(&event, &[("user", json!({"name": "Boss"}))]);
     assert_fields(&finding, &[("actor.user.name", json!("Boss")), ("actor.user.uid", Value::Null)]);
-    // What the action became is no status of the alert.
+    // The result of the action is not a status of the alert.
     let [event, finding] = of_activity(16005, json!({}), json!({"alertId": "A", "newStatus": "mitigated"}));
     assert_fields(&event, &[("event.reason", Value::Null)]);
     assert_fields(&finding, &[("status", Value::Null), ("disposition", json!("Corrected"))]);
@@ -1125,7 +1125,7 @@ fn the_title_of_an_activity_says_what_it_is_about() {
     for number in [2028, 2030, 2036, 4001] {
         let [_, event] = of_activity(number, json!({}), json!({"alertId": "A", "newAnalystVerdict": "undefined"}));
         assert_fields(&event, &[("finding_info.title", json!("SentinelOne alert A"))]);
-        // The id of a threat comes first, and the title is that of the id.
+        // The id of a threat comes first, and decides the title.
         let [_, event] = of_activity(number, json!({"threatId": "5"}), json!({"alertId": "A"}));
         assert_fields(&event, &[("finding_info", event["finding_info"].clone())]);
         assert_fields(
@@ -1166,7 +1166,7 @@ fn where_the_console_offers_a_file_is_no_place_on_the_endpoint() {
     }
 }
 
-/// The users of an activity: id, name and address of who acted, and the address of who was changed.
+/// Checks the users of an activity: the id, name and address of the actor, and the address of the changed user.
 #[track_caller]
 fn check_users(number: u32, fields: Value, data: Value, expected: [Value; 3], target: Value) {
     let [ecs, ocsf] = of_activity(number, fields, data);
@@ -1186,7 +1186,7 @@ fn a_description_is_of_the_user_whose_id_it_has() {
     let described = |id: &str| format!("<ManagementUser with id={id}, email='jane@acme.example', user_scope='site'>");
     let fields = |user: &str, id: &str| json!({"userId": user, "description": described(id), "siteId": "5"});
     let jane = || json!("jane@acme.example");
-    // Outside of `iam`, there is one user.
+    // Outside `iam`, there is one user.
     for (number, data) in [
         (27, json!({"username": "Jane Doe", "role": "Admin"})),
         (5020, json!({"byUser": "Jane Doe", "siteName": "S"})),
@@ -1201,7 +1201,7 @@ fn a_description_is_of_the_user_whose_id_it_has() {
                 none.clone(),
             );
         }
-        // Nobody knows who of the two acted but for the id.
+        // Only the id shows which of the two users acted.
         check_users(
             number,
             fields("7", "8"),
@@ -1210,7 +1210,7 @@ fn a_description_is_of_the_user_whose_id_it_has() {
             none.clone(),
         );
     }
-    // Without a name, the address has it.
+    // Without a name, the address has the name.
     for number in [27, 5020] {
         check_users(number, fields("7", ""), json!({}), [json!("7"), json!("jane"), jane()], none.clone());
         let [ecs, _] = of_activity(number, fields("", ""), json!({}));
@@ -1219,11 +1219,11 @@ fn a_description_is_of_the_user_whose_id_it_has() {
         let eve = [none.clone(), json!("eve"), json!("eve@acme.example")];
         check_users(number, fields("", "8"), json!({"username": "eve@acme.example"}), eve, none.clone());
     }
-    // A new user is described, or who added it.
+    // The description is about the new user, or about the user who added it.
     let added = json!({"byUser": "Admin A", "username": "Jane Doe", "role": "Viewer"});
     check_users(23, fields("7", "7"), added.clone(), [none.clone(), json!("Admin A"), none.clone()], jane());
     check_users(23, fields("7", "8"), added, [json!("8"), json!("Admin A"), jane()], none.clone());
-    // Who of the two it is, only the id says.
+    // Only the id shows which of the two users it is.
     check_users(23, fields("7", ""), json!({}), [json!("7"), none.clone(), none.clone()], none);
 }
 
@@ -1271,7 +1271,7 @@ fn an_unknown_severity_that_an_alert_was_given_is_none() {
             assert_fields(&ocsf, &[("severity", json!(word))]);
         }
     }
-    // Without a word, it is that of the type.
+    // Without a word, the severity is the severity of the type.
     let [ecs, _] = of_activity(16003, json!({}), json!({"alertId": "9"}));
     assert_fields(&ecs, &[("event.severity", json!(21))]);
 }
@@ -1329,7 +1329,7 @@ fn what_a_user_does_about_a_threat_is_no_detection() {
     assert_fields(&event, &[("activity_name", json!("Create")), ("is_alert", json!(true))]);
 }
 
-/// The console has words in the place of a severity, too.
+/// The console also has words in place of a severity.
 #[test]
 fn a_word_in_the_place_of_the_severity_that_an_alert_was_given_is_an_unknown_one() {
     for word in ["UNKNOWN", "N/A", "none", "-", "Not available", "UNDEFINED"] {
@@ -1343,7 +1343,7 @@ fn a_word_in_the_place_of_the_severity_that_an_alert_was_given_is_an_unknown_one
         assert_fields(&ecs, &[("event.severity", Value::Null)]);
         assert_fields(&ocsf, &[("severity", json!("Unknown"))]);
     }
-    // What is empty is no word, and another form may have one.
+    // An empty value is not a word, and another form may have one.
     for (data, score) in [
         (json!({"alertId": "9", "newSeverity": ""}), 21),
         (json!({"alertId": "9", "newSeverity": null}), 21),
@@ -1377,7 +1377,7 @@ fn a_former_assignee_is_related() {
     let [ecs, ocsf] = of_activity(16004, json!({}), json!({"alert": {"id": "a"}, "payload": {"changes": changes}}));
     assert_fields(&ecs, &[("related.user", json!(["bob@acme.example", "eve@acme.example"]))]);
     assert_fields(&ocsf, &[("assignee.email_addr", json!("bob@acme.example"))]);
-    // In other activities, the key is nobody's.
+    // In other activities, the key names no user.
     let [ecs, _] = of_activity(43, json!({}), json!({"oldAssigneeEmail": "eve@acme.example"}));
     assert_fields(&ecs, &[("related", Value::Null)]);
 }

@@ -64,7 +64,7 @@ fn an_alert_has_no_hash_of_a_command_line_and_no_process_zero() {
     }
 }
 
-/// All failed logins of Windows have the id of Nobody.
+/// All failed logins of Windows have the id of `Nobody`.
 #[test]
 fn nobody_is_no_user_who_logged_in() {
     let login = json!({"loginsUserName": "ARLENE", "loginAccountDomain": "-", "loginAccountSid": "S-1-0-0",
@@ -85,7 +85,7 @@ fn nobody_is_no_user_who_logged_in() {
             "{event:#}"
         );
     }
-    // `S-1-5-18` would be that of who asked for the login.
+    // `S-1-5-18` would be the id of the account that requested the login.
     for (sid, expected) in [("S-1-5-21-1-2-3-1000", json!("S-1-5-21-1-2-3-1000")), ("s-1-0-0", Value::Null)] {
         let record = json!({"alertInfo": {"alertId": "1", "loginsUserName": "a", "loginAccountSid": sid}});
         assert_fields(&map_to(Schema::Ecs, Stream::Alerts, &record), &[("user.id", expected)]);
@@ -109,14 +109,14 @@ fn who_logged_in_as_an_administrator_is_one() {
         let [_, event] = of_activity(3608, json!({}), hit);
         assert_eq!(event["evidences"][0]["user"]["type"], json!(kind), "{event:#}");
     }
-    // The system is not one of its administrators.
+    // SYSTEM is not an administrator.
     let info = json!({"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": "SYSTEM",
         "loginIsAdministratorEquivalent": "true"});
     let event = map_to(Schema::Ocsf, Stream::Alerts, &json!({"alertInfo": info}));
     assert_eq!(event["evidences"][0]["user"]["type"], json!("System"), "{event:#}");
 }
 
-/// Some keys of an alert are no fields of the record of a hit.
+/// Some keys of an alert have no field in the record type of a hit.
 #[test]
 fn a_hit_has_all_that_its_alert_has() {
     let alert = json!({"alertInfo": {"alertId": "5", "indicatorCategory": "Evasion"}, "ruleInfo": {"name": "r"},
@@ -145,8 +145,8 @@ fn a_hit_has_all_that_its_alert_has() {
     }
 }
 
-/// The console has the name of who logged in, and the id and the domain of who asked for it: of Windows itself at the
-/// keyboard.
+/// The console has the name of the user who logged in, but the id and the domain of the account that requested the
+/// login. For a login at the keyboard, that is Windows itself.
 #[test]
 fn an_id_of_another_account_is_none_of_who_logged_in() {
     let domain = "S-1-5-21-3622100493-2250088526-2058887289";
@@ -178,7 +178,7 @@ fn an_id_of_another_account_is_none_of_who_logged_in() {
         ("Crest", &jane, true),
         ("Guest", &guest, true),
         ("Administrateur", &administrator, true),
-        // It may be renamed.
+        // This account may be renamed.
         ("boss", &administrator, true),
     ] {
         let login = json!({"alertId": "1", "eventType": "WINLOGONATTEMPT", "loginsUserName": name,

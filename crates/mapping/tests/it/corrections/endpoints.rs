@@ -45,7 +45,7 @@ fn a_device_has_the_address_that_the_console_names() {
         (agent("10.1.1.5", json!([lo])), json!("10.1.1.5"), Value::Null),
         (agent("", two.clone()), json!("10.21.10.88"), json!(first)),
         (agent("127.0.0.1", two), json!("10.21.10.88"), json!(first)),
-        // A VPN's address is in no list.
+        // No list has a VPN's address.
         (agent("10.8.0.2", json!([lo, eth("en0", first, json!(["10.1.1.5"]))])), json!("10.8.0.2"), json!(first)),
         (agent("", json!([docker("docker0"), eth("en0", first, json!(["fd00::5"]))])), json!("fd00::5"), json!(first)),
         (agent("", json!([docker("docker0")])), json!("203.0.113.9"), Value::Null),
@@ -92,7 +92,7 @@ fn a_virtual_network_represents_no_device() {
         ),
         ("", json!([one("nomad", "32:a1:00:00:00:01", "172.26.64.1"), ethernet]), "10.4.4.69", json!(real)),
         ("", json!([{"name": "utun3", "inet": ["10.8.0.2"]}, ethernet]), "10.4.4.69", json!(real)),
-        // Nobody knows which interface it is.
+        // It is unknown which interface has the address.
         ("10.9.9.9", json!([ethernet, one("Ethernet 2", "98:fa:9b:00:00:02", "10.4.4.70")]), "10.9.9.9", json!(null)),
         ("10.9.9.9", json!([ethernet, one("VLAN", &real.to_uppercase(), "10.4.5.69")]), "10.9.9.9", json!(real)),
         ("", json!([one("Ethernet 2", virtual_box, "192.168.56.1")]), "192.168.56.1", json!(null)),
@@ -144,7 +144,7 @@ fn a_tunnel_and_a_virtual_machine_represent_no_device() {
             assert_fields(&event["device"], &[("ip", json!("192.168.129.2")), ("mac", json!(mac))]);
         }
     }
-    // Without interfaces, nobody knows that it is a tunnel. A bridge of the host has the host's address.
+    // Without interfaces, the tunnel is not recognised. A bridge of the host has the host's address.
     for (named, interfaces, expected) in [
         ("172.16.0.2,192.168.129.2", json!([]), "172.16.0.2"),
         ("10.8.0.6", json!([one("wwan0", "", "10.8.0.6")]), "10.8.0.6"),
@@ -353,7 +353,8 @@ fn an_interface_of_pods_and_switches_within_a_host_represents_no_device() {
     }
 }
 
-/// Nobody knows the MAC address of a device whose address no interface has, unless there is one that is its own.
+/// The MAC address of a device is unknown if no interface has the device's IP address, unless only one MAC address can
+/// be its own.
 #[test]
 fn an_adapter_of_a_virtual_network_lends_no_device_its_mac() {
     let one = |name: &str, mac: &str, ip: &str| json!({"name": name, "physical": mac, "inet": [ip]});
@@ -382,7 +383,7 @@ fn an_adapter_of_a_virtual_network_lends_no_device_its_mac() {
     }
 }
 
-/// `host.mac` of an agent with this MAC address on one interface and, if it has one, in OCSF.
+/// Checks `host.mac` of an agent with this MAC address on one interface and, if OCSF has one, `device.mac`.
 #[track_caller]
 fn check_mac(received: &str, ecs: Option<&str>, ocsf: Option<&str>) {
     let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": [
@@ -429,7 +430,7 @@ fn a_mac_address_is_one_in_any_spelling() {
     ] {
         check_mac(received, None, None);
     }
-    // Each interface has its own spelling, and the one of the address has that of the device.
+    // Each interface has its own spelling. The device has the spelling of the interface with its address.
     let interface = |mac: &str, ip: &str| json!({"name": "e", "physical": mac, "inet": [ip]});
     let record = json!({"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces": [
         interface("024200000001", "172.17.0.1"), interface("0050569A1B2C", "10.0.0.7")]});
@@ -438,7 +439,7 @@ fn a_mac_address_is_one_in_any_spelling() {
         event["device"]["network_interfaces"].as_array().unwrap().iter().map(|one| one["mac"].clone()).collect();
     assert_eq!(macs, [json!("02:42:00:00:00:01"), json!("00:50:56:9A:1B:2C")], "{event:#}");
     assert_fields(&event, &[("device.mac", json!("00:50:56:9A:1B:2C"))]);
-    // What was spelled otherwise stays in the record too.
+    // Addresses in another spelling stay in the record too.
     assert!(!at(&event, "unmapped.networkInterfaces").is_null(), "{event:#}");
     // The addresses of an activity are in one text.
     let data = json!({"physical": "0050569A1B2C", "computerName": "h"});
@@ -520,7 +521,7 @@ fn a_machine_of_a_system_is_a_machine() {
         ("Android Mobile Device", "android mobile device", "Mobile"),
         ("Linux Virtual Machine", "linux virtual machine", "Virtual"),
         ("Windows VM", "windows vm", "Virtual"),
-        // These are no desktops and no mobiles.
+        // These are neither desktops nor mobiles.
         ("Azure Virtual Desktop", "azure virtual desktop", "Virtual"),
         ("Cloud Workstation", "cloud workstation", "Virtual"),
         ("VoIP Phone", "voip phone", "IOT"),
@@ -534,7 +535,7 @@ fn a_machine_of_a_system_is_a_machine() {
         let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "machineType": word});
         assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.type", json!(kind))]);
     }
-    // The word for the machine itself comes before that of its category, as that for a laptop does.
+    // The word for the machine itself comes before the word for its category, as `laptop` does.
     let asset = |others: Value| {
         let mut asset = json!({"name": "W7", "assetTypeClassifier": "Windows laptop", "category": "Workstation"});
         for (key, value) in others.as_object().unwrap() {

@@ -76,7 +76,7 @@ fn the_make_of_a_processor_is_no_matter_of_its_width() {
         let architecture = event.pointer("/device/hw_info/cpu_info_list/0/cpu_architecture");
         assert_eq!(architecture.unwrap_or(&Value::Null), &value(ocsf), "{event:#}");
     }
-    // The cores of a processor are known if it is the only one.
+    // The cores of a processor are known if there are no other processors.
     for (count, cores) in [(1, json!(8)), (2, Value::Null)] {
         let record = json!({"id": "9", "cpuId": "AMD EPYC 7R13", "cpuCount": count, "coreCount": 8});
         let hardware = &map_to(Schema::Ocsf, Stream::Agents, &record)["device"]["hw_info"];
@@ -257,7 +257,7 @@ fn the_maker_of_a_processor_is_named_anywhere() {
     }
 }
 
-/// The directory has the user who logged in last. The user of the system may be another one.
+/// The directory has the user who logged in last. The user of the system may be another user.
 #[test]
 fn the_address_of_a_directory_is_that_of_its_user() {
     let agent = |last: &str, directory: Value| {
@@ -286,7 +286,8 @@ fn the_address_of_a_directory_is_that_of_its_user() {
     assert_fields(&ocsf, &[("device.owner.name", json!("root"))]);
 }
 
-/// A byte that is repeated is no address of a maker: Azure's network for pods gives one to each interface on a host.
+/// A repeated byte is not an address of a manufacturer: Azure's network for pods gives such an address to each
+/// interface on a host.
 #[test]
 fn an_interface_of_pods_of_a_cloud_represents_no_device() {
     let one = |name: &str, mac: &str, inet: Value| {
@@ -320,7 +321,7 @@ fn an_interface_of_pods_of_a_cloud_represents_no_device() {
     }
 }
 
-/// Interfaces between the machines of one maker, which have MAC addresses and no address of a network.
+/// Interfaces between the machines of one manufacturer, which have MAC addresses but no address of a network.
 #[test]
 fn an_interface_without_an_address_lends_no_device_its_mac() {
     let one =
@@ -338,18 +339,18 @@ fn an_interface_without_an_address_lends_no_device_its_mac() {
             }
         }
     }
-    // Such an interface is none of a Mac without another one either.
+    // Such an interface does not count either if a Mac has no other.
     for (name, mac) in [("llw0", Value::Null), ("awdl0", Value::Null), ("en5", json!("a6:83:e7:11:22:33"))] {
         let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "10.8.0.2",
             "networkInterfaces": [one(name, "a6:83:e7:11:22:33", json!([]))]});
         assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.mac", mac)]);
     }
-    // Nobody knows which one of two with addresses it is.
+    // With two interfaces that have addresses, the right one is unknown.
     let two = [one("en0", real, json!(["192.168.1.5"])), one("en1", "a4:83:e7:11:22:34", json!(["192.168.1.6"]))];
     let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "lastIpToMgmt": "203.0.113.9",
         "networkInterfaces": two});
     assert_fields(&map_to(Schema::Ocsf, Stream::Agents, &agent), &[("device.mac", Value::Null)]);
-    // A tunnel of OpenShift has a MAC address, and so have those of ZeroTier on a Mac.
+    // Tunnels of OpenShift, and of ZeroTier on a Mac, have MAC addresses.
     for name in ["tun0", "feth1234"] {
         let agent = json!({"id": "9", "updatedAt": "2026-01-01T00:00:00Z", "networkInterfaces":
             [one(name, "aa:bb:cc:00:00:01", json!(["10.128.0.1"])), one("eth0", real, json!(["192.168.1.5"]))]});

@@ -1,4 +1,4 @@
-//! Records whose events once said something else than the record, each as a whole event of both schemas.
+//! Records whose events were once wrong, each as a whole event of both schemas.
 
 mod activities;
 mod alerts;

@@ -53,7 +53,7 @@ fn a_command_line_has_a_process_and_its_hash_is_no_files() {
             ],
         );
     }
-    // A hash that begins otherwise is that of the file.
+    // A hash with another beginning is the hash of the file.
     let mut of_file = info;
     of_file["sha1"] = json!("2".repeat(40));
     let event = map_to(Schema::Ecs, Stream::Threats, &threat(of_file, json!({})));
@@ -130,7 +130,7 @@ fn names_of_processes_have_no_words_of_the_console() {
     assert_fields(&event, &[("evidences", json!([{"data": {"process": "cmd.exe"}}]))]);
 }
 
-/// A library, a script or another program is not the image of a process that the name is of.
+/// A library, a script or another program is not the image of the process that the name belongs to.
 #[test]
 fn a_decorated_name_makes_no_other_file_the_process() {
     let sha1 = format!("fa08{}", "1".repeat(36));
@@ -185,7 +185,7 @@ fn malware_has_no_words_of_the_console_in_its_name() {
         ("powershell.exe (CLI fa08) detected as Malware (x)", "powershell.exe detected as Malware (x)"),
         ("cmd.exe  (interactive session)  detected as Malware", "cmd.exe detected as Malware"),
         ("powershell.exe\u{a0}(CLI fa08) detected as Malware", "powershell.exe detected as Malware"),
-        // The console has its words at the end of a name: this is another file's.
+        // The console adds its words at the end of a name: this is the name of another file.
         ("notes (interactive session).txt", "notes (interactive session).txt"),
         ("notes (CLI fa08) copy.txt", "notes (CLI fa08) copy.txt"),
         ("a (CLI 12).exe", "a (CLI 12).exe"),
@@ -251,7 +251,7 @@ fn a_bundle_is_no_process() {
     let event = map_to(Schema::Ocsf, Stream::Threats, &threat(info, os.clone()));
     assert_eq!(event.pointer("/evidences/0/file/type"), Some(&json!("Regular File")), "{event:#}");
     assert_eq!(event.pointer("/evidences/0/data/process"), None, "{event:#}");
-    // The program within it is one.
+    // The program within the bundle is a process.
     let program = "/Applications/My Tool.app/Contents/MacOS/My Tool";
     let info = json!({"filePath": program, "detectionType": "dynamic"});
     let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, os));
@@ -341,7 +341,7 @@ fn a_version_is_no_extension_of_a_file() {
     let event = map_to(Schema::Ocsf, Stream::Threats, &record);
     assert_eq!(event.pointer("/evidences/0/file/ext"), None, "{event:#}");
     assert_fields(&event, &[("unmapped.threatInfo.fileExtension", json!("0008"))]);
-    // Whether it ran is not decided by that.
+    // This does not decide whether the file ran.
     let info = json!({"filePath": "C:\\x\\19.152.0801.0008", "detectionType": "dynamic",
         "maliciousProcessArguments": "/q /c rmdir /s /q C:\\x\\19.152.0801.0008"});
     assert_fields(&map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({}))), &[("process", Value::Null)]);
@@ -369,7 +369,7 @@ fn the_hash_of_a_command_line_is_related_without_a_file() {
     }
 }
 
-/// The hash is that of the program.
+/// The hash is the hash of the program.
 #[test]
 fn a_session_with_a_hash_has_a_file_in_all_streams() {
     let sha1 = "d".repeat(40);
@@ -484,7 +484,7 @@ fn the_program_of_a_bundle_is_the_process_and_the_bundle_the_file() {
             "process": {"cmdLine": line, "file": {"name": name, "path": bundle}}});
         check(Stream::UnifiedAlerts, &record, bundle, Some(program), &line);
     }
-    // Nobody knows the program.
+    // The program is unknown.
     for (bundle, line) in [
         ("/Applications/Evil.app", ""),
         ("/Applications/Evil.APPEX", ""),
@@ -501,7 +501,7 @@ fn the_program_of_a_bundle_is_the_process_and_the_bundle_the_file() {
             "process": {"cmdLine": line, "file": {"name": name, "path": bundle}}});
         check(Stream::UnifiedAlerts, &record, bundle, None, line);
     }
-    // Installers of Linux have such names and are programs.
+    // Installers of Linux have such names, and are programs.
     let info = json!({"filePath": "/home/jane/VMware.bundle", "detectionType": "dynamic",
         "maliciousProcessArguments": "/home/jane/VMware.bundle --console"});
     let record = threat(info, json!({"agentRealtimeInfo": {"agentOsType": "linux"}}));
@@ -514,7 +514,7 @@ fn the_program_of_a_bundle_is_the_process_and_the_bundle_the_file() {
     assert_fields(&event, &[("process.executable", json!("/home/jane/VMware.bundle"))]);
 }
 
-/// Agents for Linux send one.
+/// Agents for Linux send such a blank.
 #[test]
 fn a_command_line_has_no_blank_before_it() {
     let [line, expected] = [" /usr/sbin/sshd -D -R ", "/usr/sbin/sshd -D -R "];

@@ -1,4 +1,4 @@
-//! Records of these tests, and events of records that several of them need.
+//! Records of these tests, and events that several tests need.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -27,7 +27,7 @@ pub fn threat(info: Value, others: Value) -> Value {
     record
 }
 
-/// Type and value of each observable of an OCSF event.
+/// Returns the type and the value of each observable of an OCSF event.
 pub fn observed(event: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let list = event["observables"].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Values that several streams have, but for endpoints, processes, files and users.
+//! Values that several streams have, except endpoints, processes, files and users.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -270,7 +270,7 @@ fn an_unknown_word_is_neither_the_lowest_nor_the_newest() {
     }
 }
 
-/// A word that OCSF itself has is the one with its number.
+/// A word that OCSF itself has gets OCSF's number.
 #[test]
 fn words_of_the_schema_have_their_numbers() {
     let finding = |status: Value, mitigation: Value| json!({"id": "1", "cveId": "CVE-2024-1", "status": status, "mitigationStatus": mitigation});
@@ -347,7 +347,7 @@ fn what_is_no_malware_is_in_no_list_of_malware() {
             assert!(!event["observables"].to_string().contains("malware"), "{event:#}");
         }
     }
-    // A process that was killed is blocked, whatever the state of the threat.
+    // A killed process is blocked, whatever the state of the threat.
     let report =
         json!([{"action": "kill", "status": "success", "actionsCounters": {"success": 2, "failed": 0, "total": 2}}]);
     let record = threat(json!({"mitigationStatus": "not_mitigated"}), json!({"mitigationStatus": report}));
@@ -415,7 +415,7 @@ fn an_observable_has_the_form_of_other_values() {
         ("File Name", "a.exe"),
         ("File Path", "C:\\a.exe"),
         ("Hash", &lower),
-        // Addresses and names are as at their paths.
+        // Addresses and names are spelled as at their paths.
         ("IP Address", "FE80:0:0:0:0:0:0:00A1"),
         ("IP Address", "::ffff:192.0.2.7"),
         ("IP Address", "192.0.2.7"),
@@ -621,7 +621,7 @@ fn a_placeholder_names_no_action() {
     }
 }
 
-/// No word of a table is as long, or has characters beyond ASCII.
+/// No word of a table is that long, or has characters beyond ASCII.
 #[test]
 fn the_state_of_an_incident_may_be_a_long_word() {
     for word in ["Waiting for an answer of the operations team in Barcelona", "Ge\u{f6}ffnet"] {

@@ -159,7 +159,7 @@ fn a_technique_has_the_id_of_its_link() {
     assert_eq!(ids, [&json!("T1059"), &json!("T1486"), &Value::Null]);
 }
 
-/// Arguments and user of a malicious process are never those of what started it.
+/// The arguments and the user of a malicious process never belong to the program that started it.
 #[test]
 fn the_malicious_process_is_not_its_originator() {
     let linux = json!({"detectionType": "dynamic", "fileExtensionType": "None", "fileExtension": null,
@@ -257,8 +257,8 @@ fn a_new_threat_has_the_time_of_its_detection_or_creation() {
     }
 }
 
-/// The whole name of a file on other systems than Windows is the program, and so is a shell that was started by another
-/// name.
+/// On systems other than Windows, the whole name of a file is the program. A shell that was started under another name
+/// is the program too.
 #[test]
 fn a_program_of_unix_is_no_script_of_its_first_word() {
     for (path, line, executable) in [
@@ -275,7 +275,7 @@ fn a_program_of_unix_is_no_script_of_its_first_word() {
     }
 }
 
-/// What starts a container has the scheme of its runtime, and an image without a tag is only a digest.
+/// The image of a container may have the scheme of its runtime. An image without a tag is only a digest.
 #[test]
 fn the_image_of_a_container_may_be_a_digest() {
     let digest = format!("sha256:{}", "a".repeat(64));
@@ -305,7 +305,7 @@ fn the_image_of_a_container_may_be_a_digest() {
     }
 }
 
-/// The agent was sent an action. Nobody knows whether it did.
+/// The console sent an action to the agent. Its result is unknown.
 #[test]
 fn an_action_that_was_only_sent_did_nothing_yet() {
     for (counters, status, disposition) in [
@@ -338,7 +338,7 @@ fn the_file_of_a_hash_has_the_name_that_the_record_gives_it() {
     let file = &event["evidences"][0]["file"];
     assert_fields(file, &[("name", json!("powershell.exe"))]);
     assert_eq!(file.pointer("/hashes/0/value"), Some(&json!(sha1)), "{event:#}");
-    // The name of a threat is that of its file.
+    // The name of a threat is the name of its file.
     let event = map_to(Schema::Ocsf, Stream::Threats, &threat(json!({"sha1": sha1}), json!({})));
     assert_eq!(event.pointer("/evidences/0/file/name"), Some(&json!("x.exe")), "{event:#}");
 }
@@ -349,7 +349,7 @@ fn the_file_of_a_threat_from_another_host_is_an_indicator() {
     let info = json!({"originatorProcess": origin, "filePath": "C:\\x\\a.exe"});
     let event = map_to(Schema::Ecs, Stream::Threats, &threat(info, json!({})));
     assert_fields(&event, &[("threat.indicator.type", json!("file")), ("threat.indicator.file.name", json!("a.exe"))]);
-    // Without a file, it is none.
+    // Without a file, there is no indicator.
     let event = map_to(
         Schema::Ecs,
         Stream::Threats,
@@ -432,7 +432,7 @@ fn another_program_of_the_same_name_is_another_process() {
             cmd,
             "C:\\Windows\\SysWOW64\\cmd.exe",
         ),
-        // The record has one path for the process, or the same in another form.
+        // The record has one path for the process, or the same path in another form.
         ("linux", "/usr/bin/bash", "/tmp/a.sh", "bash /tmp/a.sh", "/usr/bin/bash", ""),
         ("linux", "bash", "/tmp/a.sh", "/bin/bash /tmp/a.sh", "/bin/bash", ""),
         ("linux", "/bin/bash", "/tmp/a.sh", "/bin/bash /tmp/a.sh", "/bin/bash", ""),
@@ -646,7 +646,7 @@ fn a_library_is_no_process_on_any_system() {
     }
 }
 
-/// It may lack `.exe`.
+/// The program may lack `.exe`.
 #[test]
 fn a_program_that_fetches_a_file_is_the_process() {
     for (program, rest) in [
@@ -675,7 +675,7 @@ fn a_program_that_fetches_a_file_is_the_process() {
     }
 }
 
-/// As in the place of a blank. The JSON may have it as it is.
+/// Any white space may replace the blank. The JSON may have it without an escape.
 #[test]
 fn words_of_the_console_may_follow_any_blank() {
     for name in [
@@ -708,7 +708,7 @@ fn a_successful_action_decides_whatever_the_status_says() {
         assert_eq!(of(status.clone(), with_failed), (json!("Partially Corrected"), json!("Denied")), "{status}");
         let restored = json!([quarantine, report("un-quarantine", "success")]);
         assert_eq!(of(status.clone(), restored), (json!("Restored"), json!("Allowed")), "{status}");
-        // What is neither in the status nor in a report is unknown.
+        // An outcome that neither the status nor a report names is unknown.
         for reports in [json!([]), json!([report("quarantine", "failed")]), json!([report("quarantine", "pending")])] {
             assert_eq!(of(status.clone(), reports), (Value::Null, Value::Null), "{status}");
         }
@@ -730,7 +730,7 @@ fn a_confidence_that_does_not_apply_is_unknown_in_any_spelling() {
     }
 }
 
-/// ATT&CK's table has the names of those that are in use.
+/// ATT&CK's table has only the names of techniques in use.
 #[test]
 fn a_retired_technique_has_the_consoles_name() {
     let of = |technique: Value| {
@@ -742,7 +742,7 @@ fn a_retired_technique_has_the_consoles_name() {
     assert_fields(&ecs, &[("threat.technique.id", json!(["T1086"])), ("threat.technique.name", json!(["PowerShell"]))]);
     let technique = &ocsf["finding_info"]["attacks"][0]["technique"];
     assert_fields(technique, &[("uid", json!("T1086")), ("name", json!("PowerShell"))]);
-    // ATT&CK's own name comes first, and an id is no name.
+    // ATT&CK's own name comes first, and an id is not a name.
     let [ecs, _] = of(json!({"name": "Shell", "link": "https://attack.mitre.org/techniques/T1059/"}));
     assert_fields(&ecs, &[("threat.technique.name", json!(["Command and Scripting Interpreter"]))]);
     let [ecs, ocsf] = of(json!({"name": "T1086", "link": "https://attack.mitre.org/techniques/T1086/"}));

@@ -76,7 +76,7 @@ fn a_benign_verdict_leaves_no_malware() {
     }
 }
 
-/// The types of the console's own list that a field of ECS or a type of OCSF fits.
+/// The types of the console's own list that have a field in ECS or a type in OCSF.
 #[test]
 fn an_observable_of_any_type_is_related() {
     let hash = "D".repeat(64);
@@ -232,7 +232,7 @@ fn a_confidence_is_a_word_of_the_list_or_other() {
     }
 }
 
-/// Nothing ran and nothing was written: the container is in the device as in other streams.
+/// Nothing ran and nothing was written: the device has the container, as in other streams.
 #[test]
 fn the_container_of_a_unified_alert_is_in_the_device() {
     let asset = json!({"name": "H", "osType": "LINUX", "primary": true});
@@ -267,7 +267,7 @@ fn a_shell_of_a_unified_alert_is_the_image_whatever_its_first_word() {
     }
 }
 
-/// What the console adds to a name is in no observable. The text stays at its path.
+/// No observable has the console's addition to a name. The text stays at its path.
 #[test]
 fn a_name_with_words_of_the_console_is_no_observable() {
     for (kind, value) in [
@@ -283,7 +283,7 @@ fn a_name_with_words_of_the_console_is_no_observable() {
     }
 }
 
-/// The agent of an identity is that of the machine that saw it.
+/// The agent of an identity belongs to the machine that reported the identity.
 #[test]
 fn an_identity_with_an_agent_is_a_user_and_no_host() {
     let identity = json!({"name": "ACME\\jane", "category": "Identity", "subcategory": "User Account",
@@ -342,7 +342,7 @@ fn who_is_logged_in_now_is_related_to_an_alert_too() {
     let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
     let users = observed(&event).into_iter().filter(|(kind, _)| kind == "User Name").map(|(_, name)| name);
     assert_eq!(users.collect::<Vec<_>>(), ["john", "ACME\\jane", "bob"], "{event:#}");
-    // Who was there before is there once.
+    // A user who was there before is listed once.
     let record = json!({"id": "1", "assets": [asset("ACME\\jane", true)],
         "detectionTime": {"assets": [detected("ACME\\jane")]}});
     let event = map_to(Schema::Ocsf, Stream::UnifiedAlerts, &record);
@@ -367,7 +367,7 @@ fn only_a_user_of_the_directory_is_a_user() {
             assert_fields(&ocsf, &[("device", Value::Null), ("actor.user.name", json!("bob"))]);
             assert_eq!(ocsf.pointer("/evidences/1"), None, "{word}: {ocsf:#}");
             assert_eq!(ocsf.pointer("/resources/0/name"), Some(&json!("n")), "{word}: {ocsf:#}");
-            // No other one is a user either.
+            // In another asset, it is not a user either.
             let host = json!({"id": "b", "name": "H", "category": "Server", "primary": true});
             let [ecs, _] = with_assets(json!([host, asset]), process.clone());
             assert_fields(&ecs, &[("related.user", json!(["bob"])), ("related.hosts", json!(["H"]))]);
@@ -601,7 +601,7 @@ fn a_unified_alert_says_whether_its_file_is_signed() {
     let by_acme = json!({"exists": true, "subject_name": "ACME"});
     assert_eq!(alert("SignedVerified", signed.clone()), (by_acme, json!("Unknown")));
     assert_eq!(alert("of an unknown kind", signed), (json!({"subject_name": "ACME"}), none.clone()));
-    // What is no file has no signature.
+    // Without a file, there is no signature.
     assert_eq!(alert("Not Signed", json!({})), (none.clone(), none.clone()));
     assert_eq!(alert("Not Signed", json!({"name": "cmd.exe (interactive session)"})), (none.clone(), none));
 }

@@ -21,7 +21,7 @@ fn the_type_of_a_user_is_by_the_role_of_that_user() {
         (37, json!({"byUser": "admin", "username": "dave", "roleName": "Site Admin"}), "Unknown", "Admin"),
         (25, json!({"byUser": "admin", "username": "dave"}), "Unknown", "Unknown"),
         (27, json!({"username": "dave", "role": "Admin"}), "Admin", "Admin"),
-        // Nobody of this name exists.
+        // No user has this name.
         (
             134,
             json!({"username": "mallory@x.example", "source": "mgmt", "ipAddress": "203.0.113.9"}),
@@ -33,7 +33,7 @@ fn the_type_of_a_user_is_by_the_role_of_that_user() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_fields(&event, &[("actor.user.type", json!(actor)), ("user.type", json!(target))]);
     }
-    // An analyst, the one who is assigned, and who marked a threat: nobody says their role.
+    // The roles of an analyst, an assignee and a user who marked a threat are unknown.
     let note = activity(4020, json!({"userId": "7", "threatId": "1"}), json!({"username": "jane"}));
     let assigned = json!({"id": "1", "assignee": {"userId": "7", "fullName": "Jane Doe"}});
     let marked =
@@ -64,7 +64,7 @@ fn a_user_of_a_directory_has_a_name_and_an_address() {
         assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &user);
         let event = map_to(Schema::Ocsf, Stream::Agents, &record);
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
-        // A principal name is no address there.
+        // A principal name is not an address there.
         let email = at(&record, "activeDirectory.mail").clone();
         assert_fields(&event, &[("device.owner.name", json!(name)), ("device.owner.email_addr", email)]);
     }
@@ -104,7 +104,7 @@ fn the_type_of_a_processes_user_is_unknown_unless_the_name_says_it() {
 fn a_name_with_an_address_is_both_for_every_user() {
     let [both, name, address] = ["Jane Doe (jane@acme.example)", "Jane Doe", "jane@acme.example"];
     let all = json!(["jane", address, name]);
-    // Who detected from the console.
+    // The user who made a detection in the console.
     let info = json!({"initiatedBy": "star_manual", "initiatingUsername": both, "initiatingUserId": "7"});
     check(
         "threat-initiated-by-a-person",
@@ -118,7 +118,7 @@ fn a_name_with_an_address_is_both_for_every_user() {
             ("actor.user.email_addr", json!(address)),
         ],
     );
-    // Who made a group.
+    // The user who made a group.
     let group = json!({"id": "1", "name": "G", "creator": both, "creatorId": "7", "updatedAt": "2026-01-01T00:00:00Z"});
     let event = map_to(Schema::Ecs, Stream::Groups, &group);
     assert_eq!(faults(Schema::Ecs, &event), Vec::<String>::new(), "{event:#}");
@@ -130,10 +130,10 @@ fn a_name_with_an_address_is_both_for_every_user() {
             ("sentinel_one.group.creator", json!(both)),
         ],
     );
-    // Whom an alert is assigned to.
+    // The user that an alert is assigned to.
     let record = json!({"id": "u", "assignee": {"userId": "7", "fullName": both}});
     assert_fields(&map_to(Schema::Ecs, Stream::UnifiedAlerts, &record), &[("related.user", all.clone())]);
-    // Who wrote a note.
+    // The author of a note.
     let note = json!({"id": "5", "createdAt": "2026-01-01T00:00:00Z", "text": "t", "creator": both, "creatorId": "7"});
     let notes = json!({"notes": [note]}).to_string();
     let [ecs, ocsf] = [Schema::Ecs, Schema::Ocsf].map(|schema| {
@@ -151,7 +151,7 @@ fn a_name_with_an_address_is_both_for_every_user() {
     assert_eq!(ocsf["notes"][0]["owner"], owner);
 }
 
-/// Linux and Windows write a hyphen in the place of a name.
+/// Linux and Windows write a hyphen in place of a name.
 #[test]
 fn a_hyphen_is_nobody() {
     let user = "Effective: root, Real: jane, Login: -";
@@ -166,7 +166,7 @@ fn a_hyphen_is_nobody() {
     assert_fields(&event, &[("user", json!({"id": "7"})), ("source", Value::Null), ("related", Value::Null)]);
 }
 
-/// Whether a user of an endpoint is an administrator there is in no record.
+/// No record says whether a user of an endpoint is an administrator there.
 #[test]
 fn the_type_of_an_endpoints_user_is_unknown_unless_the_name_says_it() {
     let by_agent = |data: Value| activity(90, json!({"agentId": "9"}), data);
@@ -217,7 +217,7 @@ fn a_principal_name_is_no_address() {
     check_owner(Stream::Agents, &record, Value::Null, json!(upn));
     record["activeDirectory"]["mail"] = json!("j.doe@acme.example");
     check_owner(Stream::Agents, &record, json!("j.doe@acme.example"), json!(upn));
-    // What is no address is none in the field for it either.
+    // A text that is not an address is ignored in the field for addresses too.
     record["activeDirectory"]["mail"] = json!("n/a (jane)");
     check_owner(Stream::Agents, &record, Value::Null, json!(upn));
     assert_fields(&map_to(Schema::Ecs, Stream::Agents, &record), &[("user.email", json!(upn))]);
@@ -372,7 +372,7 @@ fn the_owner_of_a_device_is_a_person() {
         assert_eq!(faults(Schema::Ocsf, &event), Vec::<String>::new(), "{event:#}");
         assert_eq!(event["device"]["owner"]["type"], json!(kind), "{name}: {event:#}");
     }
-    // A process may run as a managed service account: `$` does not tell it from a computer.
+    // A process may run as a managed service account: `$` does not distinguish it from a computer.
     for (name, kind) in
         [("WS-7$", "Unknown"), ("AUTORITE NT\\Système", "System"), ("SYSTEM", "System"), ("jane", "Unknown")]
     {

@@ -1,4 +1,4 @@
-//! What OCSF events say: classes, states, profiles, identities, errors.
+//! The contents of OCSF events: classes, states, profiles, identities, errors.
 
 use s1_forwarder_mapping::{CompleteSnapshot, OcsfVersion, Schema, schema_name};
 use s1_forwarder_record::{Identity, Level, Scope, Stream, Timestamp};
@@ -151,7 +151,7 @@ fn an_activity_has_the_class_of_its_type_if_the_record_can_fill_it() {
         (activity(5125, of_agent.clone(), json!({})), 0, 99),
         (activity(19, json!({"threatId": "14"}), json!({})), 2004, 1),
         (activity(19, json!({}), json!({})), 0, 99),
-        // Types that are not in the table: by what the data holds.
+        // Types that are not in the table: the keys of `data` decide.
         (activity(99_999, json!({"threatId": "14"}), json!({"confidenceLevel": "malicious"})), 2004, 1),
         (activity(99_999, json!({"threatId": "14"}), json!({})), 2004, 2),
         (activity(99_999, of_agent.clone(), json!({"deviceName": "Stick"})), 1010, 99),
@@ -165,7 +165,7 @@ fn an_activity_has_the_class_of_its_type_if_the_record_can_fill_it() {
     assert_eq!(activity(99_999, json!({}), json!({}))["activity_name"], "activity-99999");
 }
 
-/// The class of each activity type, as somebody who knows the schema chose it.
+/// The class of each activity type, as chosen independently by a reader of the schema.
 #[test]
 fn each_activity_type_has_its_class() {
     let types: Vec<Vec<&str>> = include_str!("../../data/ocsf/1.9.0/activity-classes.csv")
@@ -186,7 +186,7 @@ fn each_activity_type_has_its_class() {
             if number == 37 {
                 data.as_object_mut().unwrap().remove("roleName");
             }
-            // The right is given, and not taken.
+            // The right is given, and not withdrawn.
             if number == 88 {
                 data["newValue"] = json!("on");
             }
@@ -295,7 +295,7 @@ fn a_threat_has_severity_confidence_verdict_and_disposition() {
                 "severity_id": 4, "severity": "High",
                 "files": [{"name": "a.exe", "type_id": 1, "type": "Regular File"}]}]),
             ),
-            // A table that is not one to one does not replace the word; one that is does.
+            // Only a table that is one to one replaces the word.
             ("unmapped.threatInfo.mitigationStatus", "not_mitigated".into()),
             ("unmapped.threatInfo.confidenceLevel", Value::Null),
         ],
@@ -331,7 +331,7 @@ fn a_connection_has_an_initiator() {
     }
 }
 
-/// What is deprecated has another place.
+/// A deprecated attribute has another place.
 #[test]
 fn an_application_has_its_maker_as_a_product() {
     let application = |number, data| activity(number, json!({"agentId": "8"}), data)["application"].clone();
@@ -345,7 +345,7 @@ fn an_application_has_its_maker_as_a_product() {
 /// A record whose status, type or verdict is this word.
 type Saying = fn(&str) -> Value;
 
-/// 99 is for what has no number.
+/// 99 is the number for other words.
 #[test]
 fn a_word_that_a_number_is_called_has_this_number() {
     let meta = &validity::NEWEST.schema["meta"];
@@ -443,7 +443,7 @@ fn an_interface_with_several_addresses_has_an_entry_for_each() {
             ("device.os", json!({"name": "Ubuntu", "type_id": 200, "type": "Linux", "cpu_bits": 64})),
             ("device.owner.name", "jane".into()),
             ("device.risk_level", "High".into()),
-            // An address that was spelled differently stays as it was.
+            // An address in another spelling also stays as received.
             ("unmapped.networkInterfaces", record["networkInterfaces"].clone()),
             ("unmapped.externalIp", "203.0.113.9".into()),
             ("unmapped.osArch", Value::Null),

@@ -1,4 +1,4 @@
-//! A whole event of each stream. Those of activities are next to ECS's, in `activities.rs`.
+//! A whole event of each stream. The events of activities are next to ECS's, in `activities.rs`.
 
 use s1_forwarder_mapping::Schema;
 use s1_forwarder_record::Stream;
@@ -64,7 +64,7 @@ fn a_threat_with_notes_and_timeline() {
     let event = read_event(&out);
     assert_eq!(validity::faults(&event), Vec::<String>::new(), "{event:#}");
     insta::assert_snapshot!("enriched-threat", format!("{event:#}"));
-    // The related event is that of the activity stream.
+    // The related event is the event of the activity stream.
     let activity = json!({"id": "1100000000000000001", "activityType": 19});
     let activity = map_to(Schema::Ocsf, Stream::Activities, &activity);
     assert_eq!(event["finding_info"]["related_events"][0]["uid"], activity["metadata"]["uid"]);
@@ -80,7 +80,7 @@ fn enriched(enrichment: &Value) -> Value {
     event
 }
 
-/// An item of the timeline says of itself what the event of the same activity says.
+/// An item of the timeline has the same attributes as the event of the same activity.
 #[test]
 fn a_related_event_is_the_event_of_its_activity() {
     for number in [18, 23, 25, 67, 107, 110, 112, 2004, 2028, 4020] {

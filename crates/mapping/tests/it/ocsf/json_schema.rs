@@ -1,6 +1,6 @@
-//! As much of JSON Schema as `schema.json` of each version in `data/ocsf` uses: it panics at a keyword that it does not
-//! know. The library for JSON Schema is forty crates, which tests of the mapping need not wait for. `tests/ocsf/` of
-//! the program compares the two on valid and on broken events.
+//! The part of JSON Schema that `schema.json` of each version in `data/ocsf` uses. It panics at an unknown keyword. The
+//! library for JSON Schema is forty crates, which tests of the mapping need not wait for. `tests/ocsf/` of the program
+//! compares the two on valid and on broken events.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -22,7 +22,7 @@ impl JsonSchema {
         Self { definitions, patterns }
     }
 
-    /// Everything that is wrong with `value`, each with its place.
+    /// Returns the faults of `value`, each with its place.
     pub fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut faults = Vec::new();
         self.check(schema, value, "", &mut faults);

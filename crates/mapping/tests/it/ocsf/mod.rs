@@ -1,4 +1,4 @@
-//! OCSF: that events are valid, that they keep every leaf, and what they say.
+//! OCSF: events are valid, keep every leaf, and have the right contents.
 
 mod events;
 mod golden;

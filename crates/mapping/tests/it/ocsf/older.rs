@@ -1,5 +1,5 @@
-//! What events are in OCSF 1.3.0. `validity.rs` checks that every valid event of 1.9.0 is a valid one of 1.3.0 that
-//! has lost no text.
+//! Events in OCSF 1.3.0. `validity.rs` checks that every valid event of 1.9.0 becomes a valid event of 1.3.0 that has
+//! lost no text.
 
 use proptest::prelude::*;
 use s1_forwarder_mapping::{OcsfVersion, Schema, schema_name, to_ocsf_1_3};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::validity::older;
 use crate::support::{DistinctKeys, assert_fields};
 
-/// An event of a class, with these attributes. It has not all that its class demands.
+/// Returns an event of a class with these attributes. It lacks some attributes that its class requires.
 fn event(class: u32, activity: u32, attributes: Value) -> Value {
     let mut event = json!({
         "class_uid": class, "activity_id": activity, "activity_name": "Its Name", "severity_id": 4,
@@ -116,7 +116,7 @@ fn users_and_roles_are_entities_and_privileges() {
     );
 }
 
-/// One for each rule about attributes: what 1.9.0 has, and what 1.3.0 has of it.
+/// One case for each rule about attributes: the values of 1.9.0, and the values of 1.3.0.
 #[test]
 fn attributes_are_where_1_3_has_them() {
     let path = json!({ "path": "C:\\a\\p.exe", "pid": 1 });
@@ -205,7 +205,7 @@ fn attributes_are_where_1_3_has_them() {
     );
 }
 
-/// A logger that only says who the product is of. One that says more is kept without its time.
+/// A logger that only names the vendor of the product is left out. Any other logger is kept without its time.
 #[test]
 fn what_the_logger_says_twice_is_left_out() {
     let metadata = |product: Value, logger: Value| {
@@ -284,7 +284,7 @@ fn an_observable_is_where_its_own_value_is() {
     );
 }
 
-/// What 1.3.0 refuses as a whole is kept as a whole, and it needs no profile.
+/// An object that 1.3.0 refuses is kept as a whole, and needs no profile.
 #[test]
 fn an_object_without_what_1_3_demands_is_kept() {
     let process = json!({ "cpid": "only", "container": { "uid": "c" } });
@@ -362,7 +362,7 @@ fn what_is_no_event_of_the_mapping_stays_as_it_is() {
     }
 }
 
-/// A value that a program may have made.
+/// A value that a transform may have made.
 fn any_value() -> impl Strategy<Value = Value> {
     let names = [
         "actor",

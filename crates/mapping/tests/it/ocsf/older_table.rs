@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::validity::{NEWEST, OLDER};
 
-/// What the table says of an object or a class.
+/// The table's rows for an object or a class.
 #[derive(Default)]
 struct Kind {
     required: Vec<String>,
@@ -33,7 +33,7 @@ enum Rule {
 }
 
 impl Kind {
-    /// An object of this kind may be one that 1.3.0 refuses.
+    /// Returns whether 1.3.0 may refuse an object of this kind.
     fn may_fail(&self) -> bool {
         !self.required.is_empty() || !self.one_of.is_empty()
     }
@@ -47,7 +47,7 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// The attributes of which a JSON Schema demands at least one, or exactly one.
+/// Returns the attributes of which a JSON Schema requires at least one, or exactly one.
 fn one_of(definition: &Value) -> Vec<String> {
     let demands = definition["allOf"].as_array().into_iter().flatten();
     let lists = demands.flat_map(|demand| ["anyOf", "oneOf"].into_iter().filter_map(|key| demand[key].as_array()));
@@ -58,7 +58,8 @@ fn values(meta: &Value) -> BTreeSet<u64> {
     meta["enum"].as_object().into_iter().flat_map(Map::keys).filter_map(|value| value.parse().ok()).collect()
 }
 
-/// `newer` are the definitions of 1.9.0 whose attributes may be there, each with what JSON Schema cannot say.
+/// Returns the differences. `newer` are the definitions of 1.9.0 whose attributes may be there, each with the rules
+/// that JSON Schema cannot express.
 fn kind(newer: &[(&Value, &Value)], older: (&Value, &Value)) -> Kind {
     let (definition, meta) = older;
     let mut kind = Kind { required: texts(&definition["required"]), one_of: one_of(definition), ..Kind::default() };
@@ -77,7 +78,7 @@ fn kind(newer: &[(&Value, &Value)], older: (&Value, &Value)) -> Kind {
                 row.rule = Rule::Object(object);
                 continue;
             }
-            // Class and type are those of the older class.
+            // The class and the type come from the older class.
             let gone = &values(&newer_meta[name]) - &values(attribute);
             if !gone.is_empty() && !["activity_id", "category_uid", "class_uid", "type_uid"].contains(&name.as_str()) {
                 match &mut row.rule {
@@ -90,7 +91,7 @@ fn kind(newer: &[(&Value, &Value)], older: (&Value, &Value)) -> Kind {
     kind
 }
 
-/// Leaves out of each kind what is the same in both versions.
+/// Removes from each kind the rows that are the same in both versions.
 fn reduce(kinds: &mut BTreeMap<String, Kind>, newer: impl Fn(&str) -> Vec<&'static Value>) {
     let is_said_before = |kind: &str, demand: &dyn Fn(&Value) -> bool| newer(kind).into_iter().all(demand);
     loop {
@@ -169,12 +170,12 @@ fn constant(object: &str) -> String {
     object.replace("__", "_").to_uppercase()
 }
 
-/// The name of an object's definition in JSON Schema: those of extensions have a slash in OCSF.
+/// Returns the name of an object's definition in JSON Schema. Objects of extensions have a slash in their OCSF names.
 fn defined(object: &str) -> String {
     object.replace('/', "__")
 }
 
-/// The name of an object in OCSF.
+/// Returns the name of an object in OCSF.
 fn named(definition: &str) -> String {
     definition.replace("__", "/")
 }
@@ -200,7 +201,7 @@ fn table() -> String {
         .collect();
     for uid in &uids {
         let mut class = kind(&newer_classes, (&older["classes"][*uid], &older["meta"]["classes"][*uid]));
-        // Written apart from the table.
+        // The writer handles these without the table.
         ["metadata", "observables", "unmapped"].iter().for_each(|name| drop(class.rows.remove(*name)));
         class.required.retain(|name| name != "metadata" && !name.ends_with("_uid") && name != "activity_id");
         kinds.insert(class_of(uid), class);

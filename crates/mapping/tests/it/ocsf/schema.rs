@@ -39,7 +39,7 @@ fn the_check_accepts_valid_events() {
     }
 }
 
-/// Each with a fault that names what is wrong.
+/// Each event has a fault that names the problem.
 #[test]
 fn the_check_refuses_invalid_events() {
     let unknown = "Additional properties are not allowed";
@@ -104,7 +104,7 @@ fn the_check_refuses_invalid_events() {
 /// Makes an event invalid.
 type Break = fn(&mut Value);
 
-/// What JSON Schema cannot say, one fault at a time.
+/// Rules that JSON Schema cannot express, one fault at a time.
 #[test]
 fn the_check_refuses_what_json_schema_accepts() {
     let (_, valid) = examples("1.9.0", "valid").into_iter().find(|(name, _)| name == "unified-alert").unwrap();
@@ -136,7 +136,7 @@ fn the_check_refuses_what_json_schema_accepts() {
     }
 }
 
-/// The name of an object, or the JSON type of another value, that a property has; that of its elements for a list.
+/// Returns the name of a property's object, or the JSON type of another value. For a list, its elements count.
 fn kind<'s>(definitions: &'s Value, property: &'s Value) -> &'s str {
     if let Some(name) = property["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
         let definition = &definitions[name];

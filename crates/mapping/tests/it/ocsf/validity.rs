@@ -1,4 +1,4 @@
-//! What OCSF itself demands of an event: the JSON Schema of its class, and what JSON Schema cannot say.
+//! OCSF's own requirements of an event: the JSON Schema of its class, and the rules that JSON Schema cannot express.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use super::json_schema::JsonSchema;
 
 /// A version of OCSF.
 pub struct Version {
-    /// Classes, objects, and what JSON Schema cannot say of them.
+    /// Classes, objects, and their rules that JSON Schema cannot express.
     pub schema: Value,
     definitions: JsonSchema,
 }
@@ -25,11 +25,11 @@ impl Version {
 /// The version that the mapping writes.
 pub static NEWEST: LazyLock<Version> =
     LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.9.0/schema.json")));
-/// The version for readers that take no newer one.
+/// The version for readers that accept no newer one.
 pub static OLDER: LazyLock<Version> =
     LazyLock::new(|| Version::read(include_str!("../../data/ocsf/1.3.0/schema.json")));
 
-/// The version that an event says it has.
+/// Returns the version that an event names.
 fn version_of(event: &Value) -> Option<&'static Version> {
     match event["metadata"]["version"].as_str()? {
         "1.9.0" => Some(&NEWEST),
@@ -38,7 +38,7 @@ fn version_of(event: &Value) -> Option<&'static Version> {
     }
 }
 
-/// What the JSON Schema of its class says is wrong with an event.
+/// Returns the faults of an event by the JSON Schema of its class.
 pub fn schema_faults(event: &Value) -> Vec<String> {
     let Some(version) = version_of(event) else {
         return vec![format!("metadata.version {}", event["metadata"]["version"])];
@@ -50,7 +50,7 @@ pub fn schema_faults(event: &Value) -> Vec<String> {
     }
 }
 
-/// The whole JSON Schema of the event's class.
+/// Returns the whole JSON Schema of the event's class.
 #[allow(dead_code, reason = "for the tests of the program")]
 pub fn schema_of(event: &Value) -> Option<Value> {
     let whole = &version_of(event)?.schema;
@@ -59,7 +59,7 @@ pub fn schema_of(event: &Value) -> Option<Value> {
     Some(schema)
 }
 
-/// Everything that is wrong with an event.
+/// Returns all faults of an event.
 pub fn faults(event: &Value) -> Vec<String> {
     let uid = event["class_uid"].to_string();
     let mut faults = schema_faults(event);
@@ -133,7 +133,7 @@ impl Check<'_> {
         }
     }
 
-    /// A number has the caption of the schema next to it; 99 has a word of the source that no other number has.
+    /// Checks that a number has the schema's caption next to it, and 99 a word of the source that no other number has.
     fn caption(&mut self, object: &Value, attribute: &Value, value: &Value, path: &str) {
         let (Some(sibling), Some(id)) = (attribute["sibling"].as_str(), value.as_u64()) else { return };
         let caption = object[sibling].as_str().unwrap_or_default();
@@ -152,7 +152,7 @@ impl Check<'_> {
     }
 }
 
-/// An observable names a path of the event where its value is.
+/// Checks that each observable names a path of the event that has its value.
 fn observables(event: &Value, faults: &mut Vec<String>) {
     for observable in event["observables"].as_array().into_iter().flatten() {
         let found = at(event, observable["name"].as_str().unwrap_or_default());
@@ -162,7 +162,7 @@ fn observables(event: &Value, faults: &mut Vec<String>) {
     }
 }
 
-/// The values at a path in which `[]` follows the name of a list.
+/// Returns the values at a path in which `[]` follows the name of a list.
 fn at<'v>(event: &'v Value, path: &str) -> Vec<&'v Value> {
     path.split('.').fold(vec![event], |values, part| {
         let (name, is_list) = part.strip_suffix("[]").map_or((part, false), |name| (name, true));
@@ -171,7 +171,7 @@ fn at<'v>(event: &'v Value, path: &str) -> Vec<&'v Value> {
     })
 }
 
-/// What is empty is left out at any depth.
+/// Checks that no value is empty, at any depth.
 fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     let is_empty = |entries: &Map<String, Value>| entries.is_empty();
     let fault = match value {
@@ -192,14 +192,14 @@ fn empty(value: &Value, path: &str, faults: &mut Vec<String>) {
     }
 }
 
-/// The event as OCSF 1.3.0 has it.
+/// Returns the event in OCSF 1.3.0.
 pub fn older(event: &Value) -> Value {
     let mut bytes = event.to_string().into_bytes();
     s1_forwarder_mapping::to_ocsf_1_3(&mut bytes, 0);
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// What is wrong with a valid event of 1.9.0 once it is one of 1.3.0.
+/// Returns the faults of a valid event of 1.9.0 after its conversion to 1.3.0.
 fn faults_of_older(event: &Value) -> Vec<String> {
     let older = older(event);
     let mut found = faults(&older);
@@ -211,7 +211,7 @@ fn faults_of_older(event: &Value) -> Vec<String> {
     leaves(&older, "", &mut older_texts);
     let known: HashSet<&str> = older_texts.iter().map(|(_, text)| text.as_str()).collect();
     for (name, text) in texts.into_iter().filter(|(_, text)| !known.contains(text.as_str())) {
-        // What another class or version is called.
+        // Names that differ in another class or version.
         let is_other = ["version", "class_name", "category_name", "type_name", "activity_name", "initiator"]
             .contains(&name)
             || name == "action" && ["Observed", "Modified"].contains(&&*text)
@@ -224,7 +224,7 @@ fn faults_of_older(event: &Value) -> Vec<String> {
     found.into_iter().map(|fault| format!("as 1.3.0: {fault}")).collect()
 }
 
-/// Names and texts of all scalars, but for observables and profiles.
+/// Collects the names and texts of all scalars, except observables and profiles.
 fn leaves<'v>(value: &'v Value, name: &'v str, found: &mut Vec<(&'v str, String)>) {
     match value {
         Value::Object(entries) => entries

@@ -278,7 +278,7 @@ fn alerts_and_dashboards_name_the_streams_that_differ() {
         names.join("|")
     };
     let quiet = named(&|stream| !stream.description().has_own_time());
-    let slow = named(&|stream| PullSettings::of(stream).interval >= Duration::from_secs(900));
+    let slow = named(&|stream| PullSettings::of(stream).interval >= Duration::from_mins(15));
     let files = Path::new("deploy/helm/s1-forwarder/files");
     let boards = fs::read_dir(files.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
     let lists = regex::Regex::new(r#"stream[!=]~\\?"([^"\\]*)"#).unwrap();

@@ -20,6 +20,7 @@
 //! | counted | otherwise | next interval |
 //!
 //! If the counts of a stream cannot be compared, the next interval follows each list.
+//! A count that fails is repeated a few times before it says nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -214,7 +214,7 @@ fn compare_ages() -> Option<String> {
 
 /// Bytes in memory of position and ledger of a lane that has delivered an activity a minute for `days` days.
 fn kept_bytes(days: u32, journals: bool) -> u64 {
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     let passes = common::pull(Stream::Activities).passes();
     let begin = Timestamp::from_micros(1_767_225_600_000_000);
     let before = IN_USE.load(Ordering::Relaxed);

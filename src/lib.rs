@@ -28,7 +28,7 @@ pub mod server;
 
 pub use s1_forwarder_destinations as destinations;
 pub use s1_forwarder_emulator as emulator;
-pub use s1_forwarder_engine::{checkpoint, console, lane, sink, source, transform};
+pub use s1_forwarder_engine::{checkpoint, console, dead_letters, delivery, lane, sink, source, transform};
 pub use s1_forwarder_failure as failure;
 pub use s1_forwarder_record as record;
 use s1_forwarder_record::visible;

@@ -108,10 +108,10 @@ pub fn pages(records: Vec<Vec<u8>>, delay: Duration) -> ScriptedTransport {
                     format!("{{\"data\":[],\"pagination\":{{\"nextCursor\":null,\"totalItems\":{}}}}}", records.len());
                 return Ok(answer(Clock::System.now(), count.into_bytes()));
             }
-            let begin = value("cursor").unwrap_or(0);
-            let end = records.len().min(begin + value("limit").unwrap_or(1));
+            let start = value("cursor").unwrap_or(0);
+            let end = records.len().min(start + value("limit").unwrap_or(1));
             let next = (end < records.len()).then_some(end);
-            Ok(answer(Clock::System.now(), page(&records[begin..end], next)))
+            Ok(answer(Clock::System.now(), page(&records[start..end], next)))
         }
     })
 }

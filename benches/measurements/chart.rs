@@ -12,7 +12,7 @@ pub fn pipelines(size: Size) -> Vec<Row> {
     let counts = [10, 100, 1_000, 10_000];
     let counts = if size.light { &counts[..3] } else { &counts[..] };
     let row = |lanes: &usize| {
-        let idle = many::idle_lanes(*lanes, Duration::from_secs(60));
+        let idle = many::idle_lanes(*lanes, Duration::from_mins(1));
         let figures = json!({ "lanes": lanes, "rss_mb": idle.rss_mb, "core": idle.core });
         let measured = format!("{:.0} MB, {:.2} % of a core", idle.rss_mb, idle.core * 100.0);
         Row::report(&format!("{lanes} idle pipelines"), measured, figures)

@@ -75,7 +75,7 @@ mod doubles {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        producer.flush(Duration::from_secs(60)).unwrap();
+        producer.flush(Duration::from_mins(1)).unwrap();
         let used = crate::measurements::kernel::so_far(std::process::id()).cpu() - before.cpu();
         println!("{}", used.as_micros());
     }

@@ -90,16 +90,16 @@ pub fn idle(size: Size) -> Vec<Row> {
 fn scrape(worker: &Worker, core: f64, ask: impl Fn()) -> f64 {
     const SCRAPES: u32 = 20;
     let before = worker.process.so_far();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     (0..SCRAPES).for_each(|_| ask());
     let used = (worker.process.so_far().cpu() - before.cpu()).as_secs_f64();
-    (used - core * begun.elapsed().as_secs_f64()).max(0.0) / f64::from(SCRAPES)
+    (used - core * started_at.elapsed().as_secs_f64()).max(0.0) / f64::from(SCRAPES)
 }
 
 /// Waits until every lane has polled, and it is known of every pipeline when its token expires. A worker that starts
 /// asks for that in its first minutes, and reads each ledger; later it does so every few hours.
 fn settle(worker: &Worker, lanes: usize) {
-    wait_until("every lane has polled, and its token is known", Duration::from_secs(1_200), || {
+    wait_until("every lane has polled, and its token is known", Duration::from_mins(20), || {
         std::thread::sleep(Duration::from_secs(2));
         let known = ["last_success_timestamp_seconds", "token_expiry_timestamp_seconds"];
         known.into_iter().all(|name| worker.metric(name).len() >= lanes)
@@ -118,9 +118,9 @@ struct Watched {
 
 fn watch(worker: &Worker, time: Duration) -> Watched {
     let before = worker.process.so_far();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let mut sizes = Vec::new();
-    while begun.elapsed() < time {
+    while started_at.elapsed() < time {
         let next = Instant::now() + SCRAPE;
         while Instant::now() < next {
             std::thread::sleep(Duration::from_secs(1));
@@ -130,7 +130,7 @@ fn watch(worker: &Worker, time: Duration) -> Watched {
     }
     let after = worker.process.so_far();
     let used = Usage { user: after.user - before.user, system: after.system - before.system, peak_rss: after.peak_rss };
-    Watched { used, seconds: begun.elapsed().as_secs_f64(), rss: sizes.iter().sum::<u64>() / sizes.len() as u64 }
+    Watched { used, seconds: started_at.elapsed().as_secs_f64(), rss: sizes.iter().sum::<u64>() / sizes.len() as u64 }
 }
 
 pub fn busy(size: Size) -> Vec<Row> {
@@ -146,7 +146,7 @@ pub fn busy(size: Size) -> Vec<Row> {
     worker.wait_ready();
     std::thread::sleep(Duration::from_secs(10));
     let before = worker.metric("events_delivered_total");
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
     let after = worker.metric("events_delivered_total");
     assert_eq!((before.len(), after.len()), (lanes, lanes));
     let mut delivered: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
@@ -175,7 +175,7 @@ pub fn start(size: Size) -> Vec<Row> {
     let sink = NullSink::start("take");
     let place = idle_place(files, &console, &sink);
     let worker = place.run(&[]);
-    wait_until("all files are loaded and the first request is out", Duration::from_secs(600), || {
+    wait_until("all files are loaded and the first request is out", Duration::from_mins(10), || {
         worker.ready() && !worker.metric("console_requests_total").is_empty()
     });
     let used = worker.process.so_far();

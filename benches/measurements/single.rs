@@ -34,13 +34,13 @@ const PAGES: usize = 60;
 pub fn overlap(_: Size) -> Vec<Row> {
     let records = heavy_records();
     let serial = serial(&records);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let console = common::pages(records.clone(), DELAY);
     let sink = common::sink(DELAY);
     let lane = common::lane(Stream::Activities, console, sink.clone());
     runtime.block_on(async { tokio::spawn(lane.run(CancellationToken::new())).await.unwrap() });
-    let overlapped = begun.elapsed();
+    let overlapped = started_at.elapsed();
     assert_eq!(sink.total(), records.len());
     let gain = serial.as_secs_f64() / overlapped.as_secs_f64();
     let measured = format!("{gain:.2} ({:.2} s, {:.2} s)", serial.as_secs_f64(), overlapped.as_secs_f64());
@@ -58,13 +58,13 @@ pub fn overlap(_: Size) -> Vec<Row> {
 fn heavy_records() -> Vec<Vec<u8>> {
     let mut records = common::records(Stream::Activities, PAGES * 1_000);
     let page = |records: &[Vec<u8>]| {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let mut transformer = common::transformer(Stream::Activities);
         let mut out = Vec::new();
         for record in records {
             transformer.map(record, &mut out).unwrap();
         }
-        begun.elapsed()
+        started_at.elapsed()
     };
     let light = (0..5).map(|_| page(&records[..1_000])).min().unwrap();
     let heavier = |record: &Vec<u8>, times: usize| {
@@ -84,7 +84,7 @@ fn serial(records: &[Vec<u8>]) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sink = common::sink(DELAY);
     let mut transformer = common::transformer(Stream::Activities);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     runtime.block_on(async {
         for records in records.chunks(1_000) {
             tokio::time::sleep(DELAY).await;
@@ -101,5 +101,5 @@ fn serial(records: &[Vec<u8>]) -> Duration {
             sink.send(&batch).await;
         }
     });
-    begun.elapsed()
+    started_at.elapsed()
 }

@@ -36,7 +36,7 @@ pub fn hosts(size: Size) -> Vec<Row> {
         let text = pipeline_to(&host, &console, "activities: { interval: 60s, since: now }", &sink);
         place.pipeline(&format!("p{number:05}"), &text);
     }
-    let Idle { rss_mb, core, system, peak_rss_mb, .. } = many::watch_idle(&place, lanes, Duration::from_secs(60));
+    let Idle { rss_mb, core, system, peak_rss_mb, .. } = many::watch_idle(&place, lanes, Duration::from_mins(1));
     let figures =
         json!({ "lanes": lanes, "rss_mb": rss_mb, "core": core, "system": system, "peak_rss_mb": peak_rss_mb });
     let measured = format!("{rss_mb:.0} MB, {:.1} % of a core", core * 100.0);

@@ -69,11 +69,11 @@ pub fn backfill(size: Size) -> Vec<Row> {
     let place = Place::new();
     place.pipeline("acme", &pipeline(&console.host(0), HISTORY, &sink.url(), ""));
     let now = jiff::Timestamp::now();
-    let from = (now - Duration::from_secs(2 * 86_400)).strftime("%FT%TZ").to_string();
-    let begun = Instant::now();
+    let from = (now - Duration::from_hours(48)).strftime("%FT%TZ").to_string();
+    let started_at = Instant::now();
     let to = now.strftime("%FT%TZ").to_string();
     let usage = place.backfill(&["--from", &from, "--to", &to, "--requests-per-second", &RATE.to_string()]);
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started_at.elapsed().as_secs_f64();
     let share = events as f64 / seconds / (RATE * 1_000) as f64;
     let core = usage.cpu().as_secs_f64() / seconds;
     let figures = json!({ "events": events, "seconds": seconds, "rate": RATE, "share": share, "core": core });

@@ -245,7 +245,7 @@ impl Worker {
     }
 
     pub fn wait_ready(&self) {
-        wait_until("the worker is ready", Duration::from_secs(600), || self.ready());
+        wait_until("the worker is ready", Duration::from_mins(10), || self.ready());
     }
 
     pub fn metrics(&self) -> String {
@@ -261,18 +261,18 @@ impl Worker {
 
     /// The values of a metric, one for each of its series.
     pub fn metric(&self, name: &str) -> Vec<f64> {
-        let begin = format!("s1_forwarder_{name}{{");
+        let start = format!("s1_forwarder_{name}{{");
         let text = self.metrics();
-        let lines = text.lines().filter(|line| line.starts_with(&begin));
+        let lines = text.lines().filter(|line| line.starts_with(&start));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
     }
 }
 
 /// Looks again and again.
 pub fn wait_until(what: &str, patience: Duration, mut happened: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     while !happened() {
-        assert!(begun.elapsed() < patience, "it did not happen in {patience:?} that {what}");
+        assert!(started_at.elapsed() < patience, "it did not happen in {patience:?} that {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

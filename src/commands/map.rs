@@ -330,9 +330,9 @@ mod tests {
     #[test]
     fn a_record_that_is_not_valid_json_is_repaired_and_mapped() {
         for damage in [&br"\ud83d"[..], br"\ude00", b"\xff", b"\xed\xa0\xbd", b"\t", br#"","size":NaN,"x":""#] {
-            let begin = br#"[{"id":"1000000000000000001","threatInfo":{"confidenceLevel":"malicious",
+            let start = br#"[{"id":"1000000000000000001","threatInfo":{"confidenceLevel":"malicious",
                 "classification":"Ransomware","createdAt":"2026-11-26T20:00:00Z","threatName":"evil"#;
-            let input = [&begin[..], damage, br#".exe"}}]"#].concat();
+            let input = [&start[..], damage, br#".exe"}}]"#].concat();
             let (output, faults, error, coverage) = run(Schema::Ecs, Stream::Threats, &input);
             assert_eq!((faults, error, coverage.lost.len()), (0, None, 0));
             let event: serde_json::Value = serde_json::from_str(&output).unwrap();

@@ -151,9 +151,9 @@ impl EventPrinter {
                         break;
                     }
                 }
-                Err(ConsoleError::Transient { after, .. }) if failed + 1 < ATTEMPTS => {
+                Err(ConsoleError::Transient { retry_after, .. }) if failed + 1 < ATTEMPTS => {
                     failed += 1;
-                    sleep(waits.wait_at_least(after)).await;
+                    sleep(waits.wait_at_least(retry_after)).await;
                 }
                 Err(error) => anyhow::bail!("stream {}: {error}", self.stream),
             }

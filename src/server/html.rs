@@ -93,7 +93,7 @@ pub(super) fn state_class(state: &str, up: bool) -> &'static str {
     }
 }
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Characters of an error in a row. The list of the last errors has the whole text.
 const MAX_ERROR: usize = 300;

@@ -200,7 +200,7 @@ async fn lanes_as_json() {
     let now = Timestamp::now();
     lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
-    lane.set_complete_until(now.minus(Duration::from_secs(60)));
+    lane.set_complete_until(now.minus(Duration::from_mins(1)));
     lane.show(now, LaneState::new(LaneStateKind::ConsoleRefused, "401 Unauthorized"));
 
     let (status, text) = running.get("/api/v1/lanes").await;
@@ -398,9 +398,9 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
         ("/pipelines/pipeline-with-a-name-7", 100),
         ("/api/v1/pipelines?limit=100&files=none", 1_500),
     ] {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let (status, page) = running.get(path).await;
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         println!("{path}: {} KB in {took:?}", page.len() / 1024);
         assert_eq!(status, 200);
         assert!(page.len() < most * 1024, "{path}: {} bytes", page.len());
@@ -413,19 +413,19 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
 async fn a_pipeline_has_a_page() {
     // The history comes before the server, which samples too.
     let telemetry = Arc::new(Telemetry::new());
-    let begin = Timestamp::now().minus(Duration::from_secs(300) * 19);
+    let start = Timestamp::now().minus(Duration::from_mins(5) * 19);
     let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
-        let time = begin.plus(Duration::from_secs(second));
+        let time = start.plus(Duration::from_secs(second));
         lane.show(time, LaneState::new(LaneStateKind::ConsoleRefused, text));
         lane.show(time, LaneStateKind::Running.into());
     }
-    lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: begin });
+    lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: start });
     for step in 0..20_u32 {
         lane.send.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
-        let now = begin.plus(Duration::from_secs(300) * step);
+        let now = start.plus(Duration::from_mins(5) * step);
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
     }
@@ -464,7 +464,7 @@ async fn a_pipeline_has_a_page() {
     telemetry.start_lane("acme", Stream::Threats, "bus");
     assert_eq!(telemetry.history("acme").len(), 19);
     telemetry.end_lane(&lane);
-    telemetry.sample_rates(Timestamp::now().plus(Duration::from_secs(600)));
+    telemetry.sample_rates(Timestamp::now().plus(Duration::from_mins(10)));
     assert!(telemetry.history("acme").is_empty());
 }
 

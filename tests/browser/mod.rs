@@ -60,7 +60,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
         telemetry.set_file(&PathBuf::from(format!("pipelines/{name}.yaml")), status);
     }
     for step in (0..150_u32).rev() {
-        let time = now.minus(Duration::from_secs(300) * step);
+        let time = now.minus(Duration::from_mins(5) * step);
         for (index, lane) in &lanes {
             let wave = u64::from(step % 40 + 10) * (index + 1) * 20;
             lane.pull.records.fetch_add(wave + 7, Relaxed);
@@ -139,7 +139,7 @@ async fn look(mut node: Command) {
 
 /// The month of a provider with fifty customers, and one more that cannot be read.
 async fn month_of_customers(directory: &Path) -> usize {
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR: Duration = Duration::from_hours(1);
     let store = FileStore::open(&directory.join("state")).unwrap();
     let now = Timestamp::now();
     let mut lanes = 0;

@@ -44,8 +44,8 @@ fn assert_harmless(what: &str, text: &str) {
     let hides = |char: char| "\u{ad}\u{200b}\u{200f}\u{202e}\u{2028}\u{2066}\u{feff}\u{e0041}".contains(char);
     let found = text.char_indices().find(|(_, char)| !is_seen(*char) || hides(*char));
     if let Some((at, char)) = found {
-        let begin = text.floor_char_boundary(at.saturating_sub(200));
-        panic!("{what} prints {char:?}: {:?}", &text[begin..text.ceil_char_boundary(at + 40)]);
+        let start = text.floor_char_boundary(at.saturating_sub(200));
+        panic!("{what} prints {char:?}: {:?}", &text[start..text.ceil_char_boundary(at + 40)]);
     }
     assert!(!text.lines().any(|line| line.starts_with("forged")), "{what}: {text}");
     assert!(text.lines().all(|line| line.len() < 40_000), "{what} prints a line of {} bytes", text.len());

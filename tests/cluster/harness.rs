@@ -47,7 +47,7 @@ pub struct ClusterHarness<'a> {
     /// How long anything may take that depends on leases.
     pub patience: Duration,
     pipelines: usize,
-    begun: usize,
+    started: usize,
 }
 
 impl<'a> ClusterHarness<'a> {
@@ -82,7 +82,7 @@ impl<'a> ClusterHarness<'a> {
             shards: SHARDS,
             patience: PATIENCE,
             pipelines,
-            begun: 0,
+            started: 0,
         };
         harness.write_pipelines(pipeline);
         harness
@@ -117,8 +117,8 @@ impl<'a> ClusterHarness<'a> {
 
     /// Starts one more worker, and returns its name.
     pub async fn add(&mut self) -> String {
-        self.begun += 1;
-        let name = format!("worker-{}", self.begun);
+        self.started += 1;
+        let name = format!("worker-{}", self.started);
         let link = Link::to(self.kubernetes.address()).await;
         let mut command = program(
             self.directory.path(),
@@ -214,9 +214,9 @@ impl<'a> ClusterHarness<'a> {
             let spread = counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
             counts.iter().sum::<usize>() == self.shards && spread <= 1
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         while !is_even(&last) {
-            assert!(begun.elapsed() < self.patience, "never even: {last:?}\n{}", self.logs("shard"));
+            assert!(started.elapsed() < self.patience, "never even: {last:?}\n{}", self.logs("shard"));
             tokio::time::sleep(Duration::from_millis(100)).await;
             last = self.holders().await;
         }
@@ -261,11 +261,11 @@ impl<'a> ClusterHarness<'a> {
     /// Nothing more appears; waits until every pipeline has delivered everything, and counts what it has not.
     pub async fn lost(&self) -> usize {
         let owed = self.owed();
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let missing = |name: &String| owed.difference(&self.receiver.records(name)).count();
             let lost: usize = self.names().iter().map(missing).sum();
-            if lost == 0 || begun.elapsed() > PATIENCE {
+            if lost == 0 || started.elapsed() > PATIENCE {
                 return lost;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;

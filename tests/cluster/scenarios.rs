@@ -26,12 +26,12 @@ async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
     let Some(kubernetes) = Kubernetes::start().await else { return };
     let mut harness = ClusterHarness::new(&kubernetes, setting("S1_FORWARDER_CLUSTER_PIPELINES", 60)).await;
     let all: BTreeSet<String> = harness.names().into_iter().collect();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     for _ in 0..3 {
         harness.add().await;
     }
     harness.even().await;
-    harness.delivered(&all, begun, "").await;
+    harness.delivered(&all, started_at, "").await;
 
     let mut rows = Vec::new();
     rows.push(kill(&mut harness).await);

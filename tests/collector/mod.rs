@@ -18,7 +18,7 @@ use crate::support::collector::{Collector, Record};
 use crate::support::harness::Harness;
 
 /// The time of all events. Loki and Datadog get an older event with the current time.
-static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::now().minus(Duration::from_secs(600)));
+static TIME: LazyLock<Timestamp> = LazyLock::new(|| Timestamp::now().minus(Duration::from_mins(10)));
 
 fn nanoseconds() -> u64 {
     TIME.micros() as u64 * 1_000

@@ -11,8 +11,7 @@ const PATH: &str = "/application-management/risks";
 const DAY: i64 = 86_400 * SECOND;
 
 async fn console() -> Client {
-    Client::new(&Setup { vulnerabilities: 300, agents: 50, span: Duration::from_secs(60 * 86_400), ..Setup::new(NOW) })
-        .await
+    Client::new(&Setup { vulnerabilities: 300, agents: 50, span: Duration::from_hours(1_440), ..Setup::new(NOW) }).await
 }
 
 #[tokio::test]
@@ -100,9 +99,9 @@ async fn large_pages_time_out_and_answers_may_be_slow() {
     assert_eq!(client.get(&format!("{PATH}?limit=500")).await.status, 504);
     assert_eq!(client.get(&format!("{PATH}?limit=250")).await.status, 200);
     client.console.set_faults(Faults::default().next_times(1, Fault::SlowAnswer(Duration::from_millis(200))));
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     client.page(PATH).await;
-    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert!(started_at.elapsed() >= Duration::from_millis(200));
     client.stop().await;
 }
 

@@ -12,7 +12,7 @@ fn versions(console: &Console) -> Vec<Vec<RecordVersion>> {
 
 #[test]
 fn what_a_console_holds_at_a_moment_does_not_depend_on_who_asked_before() {
-    let late = (0.2, Duration::from_secs(60));
+    let late = (0.2, Duration::from_mins(1));
     let setup = Setup { activities: 100, threats: 20, agents: 20, alerts: 20, rate: 5.0, late, ..Setup::new(NOW) };
     let once = Console::new(&setup);
     let often = Console::new(&setup);

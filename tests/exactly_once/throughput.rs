@@ -39,10 +39,10 @@ async fn exactly_once_keeps_most_of_the_throughput() {
                 let streams = json!({ "activities": { "since": "beginning" }, "threats": { "since": "beginning" } });
                 harness.put_changed(&format!("p{lane}"), json!({ "streams": streams, "sinks": [sink] }));
             }
-            let begun = Instant::now();
+            let started_at = Instant::now();
             let exit = harness.once(&["--state", &format!("file:{name}")]).await;
             assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
-            let took = begun.elapsed().as_secs_f64();
+            let took = started_at.elapsed().as_secs_f64();
             let delivered = |row: &str| row.split_whitespace().nth(2).and_then(|count| count.parse::<usize>().ok());
             let delivered: usize = exit.stdout.lines().filter_map(delivered).sum();
             // The console shows a few activities to nobody.

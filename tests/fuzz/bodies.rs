@@ -103,7 +103,7 @@ impl Console {
     fn poll(&self, stream: usize) -> Poll {
         let pull = PullSettings::of(Stream::ALL[stream]);
         let meter = self.meters[stream].clone();
-        let position = SourcePosition::starting_at(START.minus(std::time::Duration::from_secs(300)));
+        let position = SourcePosition::starting_at(START.minus(std::time::Duration::from_mins(5)));
         Poll::new(&self.client, meter, Arc::new(pull), &position, 0, START, ConsoleHabits::default()).unwrap()
     }
 
@@ -168,7 +168,7 @@ fn recent(mut record: Value) -> Value {
     // So that the poll, which asks for the last minutes, owes it.
     for key in ["createdAt", "updatedAt", "identifiedAt", "detectedAt", "detectionDate"] {
         if let Some(time) = record.get_mut(key) {
-            *time = START.minus(std::time::Duration::from_secs(60)).to_string().into();
+            *time = START.minus(std::time::Duration::from_mins(1)).to_string().into();
         }
     }
     record

@@ -96,13 +96,13 @@ fn judges_of_destinations() {
 
 /// What the lane relies on, whatever the destination says.
 fn assert_outcome(outcome: &Outcome, events: usize) -> String {
-    let wait = |after: &Option<std::time::Duration>| {
-        assert!(after.is_none_or(|after| after.as_secs() <= 600), "{after:?}");
+    let check_wait = |retry_after: &Option<std::time::Duration>| {
+        assert!(retry_after.is_none_or(|wait| wait.as_secs() <= 600), "{retry_after:?}");
     };
     match outcome {
         Outcome::Delivered => "delivered".to_owned(),
-        Outcome::Partial { refused, retry, after, warnings } => {
-            wait(after);
+        Outcome::Partial { refused, retry, retry_after, warnings } => {
+            check_wait(retry_after);
             warnings.iter().for_each(|warning| assert_shown(&warning.text));
             refused.iter().for_each(|refusal| assert_shown(&refusal.reason));
             let indices: Vec<usize> =
@@ -118,7 +118,7 @@ fn assert_outcome(outcome: &Outcome, events: usize) -> String {
             "some".to_owned()
         }
         Outcome::Failed(Failure { kind: Transient, reason, retry_after }) => {
-            wait(retry_after);
+            check_wait(retry_after);
             assert_shown(reason);
             outline(reason)
         }

@@ -37,7 +37,7 @@ use mutate::Mutator;
 /// An input that takes longer is a finding: the worker has thousands of lanes.
 const SLOW: Duration = Duration::from_secs(5);
 /// An input that takes longer never ends.
-const ENDLESS: Duration = Duration::from_secs(60);
+const ENDLESS: Duration = Duration::from_mins(1);
 /// Inputs with new results that are kept as seeds, besides the first ones.
 const MAX_KEPT: usize = 4_000;
 
@@ -109,7 +109,7 @@ impl Target {
         let watch = Watch::start(&self, current.clone());
         let mut count = 0_u64;
         let mut slowest = (Duration::ZERO, Vec::new());
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let mut results = HashSet::new();
         let mut attempt = |target: &Self, input: &[u8]| -> bool {
             count += 1;
@@ -142,7 +142,7 @@ impl Target {
         loop {
             let goes_on = match bound {
                 Bound::Inputs(inputs) => made < inputs,
-                Bound::Time(time) => !made.is_multiple_of(64) || begun.elapsed() < time,
+                Bound::Time(time) => !made.is_multiple_of(64) || started_at.elapsed() < time,
                 Bound::None => true,
             };
             if !goes_on {
@@ -162,7 +162,7 @@ impl Target {
         println!(
             "fuzz {}: {count} inputs with seed {seed} in {:.0?}, {} kinds of results, slowest {:.1?} for {:.60}",
             self.name,
-            begun.elapsed(),
+            started_at.elapsed(),
             results.len(),
             slowest.0,
             format!("{:?}", String::from_utf8_lossy(&slowest.1)),

@@ -13,7 +13,7 @@ use crate::usage::{CountedTime, Delta, Usage, hour_of};
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 fn checkpoint(records: u64) -> LaneCheckpoint {
-    let mut ledger = Ledger::begin(NOW.minus(std::time::Duration::from_secs(86_400)), "1d".to_owned(), true);
+    let mut ledger = Ledger::begin(NOW.minus(std::time::Duration::from_hours(24)), "1d".to_owned(), true);
     for number in 0..records {
         let created = NOW.minus(std::time::Duration::from_secs(number * 100));
         let identity = Identity::of("console.example", Stream::Threats, &number.to_string(), "");
@@ -66,7 +66,7 @@ fn checkpoints() {
 fn usages() {
     let mut usage = Usage::default();
     for hour in 0..200_u32 {
-        let now = NOW.minus(std::time::Duration::from_secs(3_600) * (200 - hour));
+        let now = NOW.minus(std::time::Duration::from_hours(1) * (200 - hour));
         let mut delta = Delta::default();
         delta.at(now).events = 7;
         delta.verify(hour_of(now), u64::from(hour % 3), now);
@@ -83,7 +83,7 @@ fn usages() {
         };
         match Usage::decode(&bytes) {
             Ok(mut usage) => {
-                let period = usage.within(NOW.minus(std::time::Duration::from_secs(40 * 86_400)), NOW);
+                let period = usage.within(NOW.minus(std::time::Duration::from_hours(960)), NOW);
                 let recent = usage.events_of_day(NOW, 1);
                 usage.merge(&usage.clone());
                 Usage::decode(&usage.encode()).unwrap();

@@ -189,7 +189,7 @@ async fn one_command_at_a_time_takes_dead_letters_out_of_a_topic() {
         let answer = FaultRule::answer(503, "");
         harness.sink.misbehave(1, vec![(1.0, answer)]);
     };
-    let begin = async || {
+    let start = async || {
         let before = harness.sink.requests().len();
         let arguments = [&["dead-letters"], &REPLAY[..], &["--dead-letters", &store]].concat();
         let replay = Process::spawn(program(harness.root(), &arguments));

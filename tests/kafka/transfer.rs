@@ -17,8 +17,8 @@ async fn lanes_go_on_from_a_kafka_topic_and_back() {
     goes_on(&harness, &topic).await;
     let listed = done(&harness, &["state", "show", "acme/activities/siem"]).await.stdout;
     let moved = done(&harness, &["state", "show", "acme/activities/siem", "--state", &topic]).await.stdout;
-    let began = |text: &str| text.lines().find(|line| line.starts_with("ledger:")).unwrap().to_owned();
-    assert_eq!(began(&listed), began(&moved), "the ledger went along");
+    let ledger_line = |text: &str| text.lines().find(|line| line.starts_with("ledger:")).unwrap().to_owned();
+    assert_eq!(ledger_line(&listed), ledger_line(&moved), "the ledger went along");
 
     done(&harness, &["state", "export", "export", "--state", &topic]).await;
     done(&harness, &["state", "import", "export", "--state", "file:back"]).await;

@@ -18,7 +18,7 @@ use crate::support::kubernetes::{Kubernetes, Tenant, documents};
 use crate::support::process::{Process, program, until, until_within};
 
 /// A lane that was refused asks again after a minute.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(240);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(4);
 
 /// Workers in a namespace of their own, and customers in others.
 pub struct Scene<'a> {

@@ -19,8 +19,8 @@ async fn lanes_go_on_from_kubernetes_and_back() {
         let arguments = ["state", "show", "acme/activities/siem", "--state", state];
         done(&harness, &arguments).await.stdout
     };
-    let began = |text: &str| text.lines().find(|line| line.starts_with("ledger:")).unwrap().to_owned();
-    assert_eq!(began(&shown("file:state").await), began(&shown(objects).await), "the ledger went along");
+    let ledger_line = |text: &str| text.lines().find(|line| line.starts_with("ledger:")).unwrap().to_owned();
+    assert_eq!(ledger_line(&shown("file:state").await), ledger_line(&shown(objects).await), "the ledger went along");
     let again = harness.command(&["state", "import", "export", "--state", objects]).await;
     assert!(again.code == Some(1) && again.stderr.contains("already"), "{}", again.stderr);
     // It belongs to an installation.

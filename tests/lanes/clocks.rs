@@ -128,7 +128,7 @@ async fn a_lane_that_goes_on_by_the_earlier_clock_has_a_warning_until_they_agree
         let warning = running.metrics.clocks.warning().unwrap();
         assert!(warning.starts_with(expected), "{warning}");
         apart.ahead.store(0, Relaxed);
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         assert_eq!(running.metrics.clocks.warning(), None);
         running.drain().await;
     }
@@ -143,21 +143,21 @@ async fn a_new_lane_stores_nothing_before_its_clocks_are_known_and_agree_within_
     ] {
         let apart = Apart::new(ahead);
         let running = apart.harness.start(apart.lane(Since::Beginning));
-        sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_mins(10)).await;
         let error = waits(&running);
         assert!(error.contains(expected), "{error}");
         let (lists, probes) = apart.requests();
         assert!(lists == 0 && (20..=41).contains(&probes), "{lists} {probes}");
         assert_eq!((apart.since_resolved(), running.metrics.last_success()), (None, None));
         apart.ahead.store(0, Relaxed);
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         assert_eq!((running.metrics.state().kind, apart.sink.total()), (LaneStateKind::Running, 300));
         running.drain().await;
     }
     // It may end meanwhile.
     let apart = Apart::new(NONE);
     let running = apart.harness.start(apart.lane(Since::Beginning));
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     running.drain().await;
     assert_eq!(apart.since_resolved(), None);
 }
@@ -173,14 +173,14 @@ async fn a_lane_that_asks_nothing_because_of_a_clock_says_so_and_goes_on_at_the_
         sleep(Duration::from_secs(90)).await;
         assert_eq!((running.metrics.state().kind, apart.sink.total()), (LaneStateKind::Running, 300));
         apart.ahead.store(ahead, Relaxed);
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let error = waits(&running);
         assert!(error.contains(expected), "{error}");
         assert!(apart.shows_difference(ahead));
         let (last_success, lists) = (running.metrics.last_success(), apart.requests().0);
         apart.harness.console.generate(Kind::Activities, apart.harness.clock.now().micros());
         if ahead < -HOUR {
-            sleep(Duration::from_secs(600)).await;
+            sleep(Duration::from_mins(10)).await;
             waits(&running);
             assert_eq!((running.metrics.last_success(), apart.requests().0), (last_success, lists));
         }
@@ -203,7 +203,7 @@ async fn an_answer_that_is_too_large_has_the_time_too() {
     });
     let client = Arc::new(apart.harness.client(Arc::new(transport), "large"));
     let running = apart.harness.start(Lane { client, ..apart.lane(Since::Now) });
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert!(apart.since_resolved().is_some_and(|since| since.since(START) < Duration::from_secs(1)));
     running.drain().await;
 }
@@ -213,7 +213,7 @@ async fn an_answer_that_is_too_large_has_the_time_too() {
 async fn a_lane_that_goes_on_from_the_future_says_so_and_how_to_mend_it() {
     let apart = Apart::new(0);
     let running = apart.harness.start(apart.lane(Since::At(later(START, 30 * DAY))));
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let error = waits(&running);
     // Which records are owed is not known here: a time that can be run as printed would leave some out.
     let command = "s1-forwarder state set acme/activities/siem --to TIME --state memory";

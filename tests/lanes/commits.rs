@@ -213,11 +213,11 @@ async fn a_checkpoint_is_claimed_only_while_the_lane_may_deliver() {
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
     Arc::get_mut(&mut lane.delivery).unwrap().deadline = Deadline::new(until);
     let running = harness.start(lane);
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     assert!(harness.store.checkpoints().is_empty(), "it was claimed without a lease");
     assert!(running.metrics.last_error().is_some_and(|(_, error)| error.contains("lease")));
-    renew.send_replace(Until::after(Duration::from_secs(3_600)));
-    sleep(Duration::from_secs(600)).await;
+    renew.send_replace(Until::after(Duration::from_hours(1)));
+    sleep(Duration::from_mins(10)).await;
     assert!(!harness.store.checkpoints().is_empty());
     running.task.abort();
 }
@@ -248,10 +248,10 @@ async fn a_busy_lane_leaves_nothing_in_the_journal_that_no_checkpoint_refers_to(
     // The position goes to the journal with each burst, and comes back when the burst has left the overlap.
     let minutes = (0..6).flat_map(|_| [200, 1, 1, 1, 1, 1, 1, 1, 1]);
     for activities in minutes {
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         (0..activities).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
     }
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     running.drain().await;
     sink.assert_exactly_once(300 + 6 * 208, "after an hour");
 }
@@ -263,7 +263,7 @@ async fn a_lane_that_waits_and_continues_commits_what_comes_and_moves_where_noth
     let sink = Arc::new(CommittingSink::default());
     let running = harness.start(lane(&harness, sink.clone()));
     for hour in 1..4 {
-        sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_hours(1)).await;
         let own = sink.kept.lock().unwrap().checkpoint.clone().unwrap();
         let complete = LaneCheckpoint::decode(&own).unwrap().position.complete().unwrap();
         let age = harness.clock.now().since(complete);
@@ -273,7 +273,7 @@ async fn a_lane_that_waits_and_continues_commits_what_comes_and_moves_where_noth
         );
         (0..150).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
     }
-    sleep(Duration::from_secs(3600)).await;
+    sleep(Duration::from_hours(1)).await;
     let metrics = running.drain().await;
     assert_counts_balance(&metrics);
     sink.assert_exactly_once(300 + 3 * 150, "after hours");
@@ -287,7 +287,7 @@ async fn a_lane_that_waits_and_continues_commits_what_comes_and_moves_where_noth
 #[tokio::test(start_paused = true)]
 async fn no_checkpoint_comes_alone_while_events_are_on_their_way() {
     let harness = LaneHarness::new(|setup| setup.activities = 300);
-    let sink = Arc::new(CommittingSink { takes: Duration::from_secs(1_500), ..CommittingSink::default() });
+    let sink = Arc::new(CommittingSink { takes: Duration::from_mins(25), ..CommittingSink::default() });
     let mut slow = lane(&harness, sink.clone());
     slow.pull = Arc::new(PullSettings { own: of_types(Vec::new(), vec![27]), ..harness.pull(Stream::Activities) });
     let metrics = slow.delivery.meter.metrics.clone();
@@ -311,19 +311,19 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     let more = || (0..150).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
 
     more();
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(450, "the store's checkpoint went into the sink");
     assert!(InStore::of(Some(&stored(&harness))) == InStore::Copy);
 
     more();
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     sink.kept.lock().unwrap().checkpoint = None;
     harness.run_once(lane(&harness, sink.clone())).await;
     sink.assert_exactly_once(600, "the copy went into the sink");
 
     more();
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let old = sink.kept.lock().unwrap().checkpoint.clone();
     harness.run_once(lane(&harness, plain.clone())).await;
     assert_eq!(plain.counts().len(), 450, "the copy serves where the sink keeps nothing");
@@ -332,7 +332,7 @@ async fn a_checkpoint_goes_into_the_sink_and_out_of_it_again() {
     );
 
     more();
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     {
         let mut kept = sink.kept.lock().unwrap();
         kept.taken.extend(taken(&plain).into_iter().skip(300).collect::<Vec<String>>());
@@ -387,12 +387,12 @@ async fn a_lane_that_runs_goes_on_from_the_time_that_an_operator_sets() {
     let lane = Lane { store: store.clone(), ..lane(&harness, sink.clone()) };
     let key = lane.key.clone();
     let running = harness.start(lane);
-    sleep(Duration::from_secs(3600)).await;
+    sleep(Duration::from_hours(1)).await;
     sink.assert_exactly_once(300, "before");
     store.set(&key, Timestamp::default()).await;
     // With this event the lane writes a copy.
     harness.console.generate(Kind::Activities, harness.clock.now().micros());
-    sleep(Duration::from_secs(3600)).await;
+    sleep(Duration::from_hours(1)).await;
     let taken = sink.kept.lock().unwrap().taken.len();
     assert_eq!(taken, 301 + 301, "all are delivered once more");
     running.task.abort();
@@ -413,7 +413,7 @@ async fn a_lane_has_a_copy_before_its_first_event() {
     assert!(InStore::of(Some(&stored(&harness))) == InStore::Copy);
     (0..50).for_each(|_| _ = harness.console.generate(Kind::Activities, harness.clock.now().micros()));
     sink.kept.lock().unwrap().checkpoint = None;
-    sleep(Duration::from_secs(3600)).await;
+    sleep(Duration::from_hours(1)).await;
     harness.run_once(from_now()).await;
     sink.assert_exactly_once(50, "those of the hour before the restart too");
 }

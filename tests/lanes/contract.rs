@@ -161,7 +161,7 @@ fn set(settings: Value) -> PullSettings {
 /// What does not depend on settings.
 fn nature(stream: Stream, text: &mut String) {
     let pull = PullSettings::of(stream);
-    let by_hand = PullSettings { silent_after: SilentAfter::Period(Period(Duration::from_secs(60))), ..pull.clone() };
+    let by_hand = PullSettings { silent_after: SilentAfter::Period(Period(Duration::from_mins(1))), ..pull.clone() };
     let rhythm = Rhythm::default();
     writeln!(text, "every {:?} {:?} {:?}", pull.interval, pull.since, pull.overlap).unwrap();
     writeln!(text, "own {:?}, slow {}", pull.own, Endpoint::of(stream).is_slow).unwrap();

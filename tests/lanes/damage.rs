@@ -24,14 +24,14 @@ const DAMAGES: [&[u8]; 6] = [br"\ud83d", br"\ude00\ud83d", b"\xff", b"\xed\xa0\x
 
 /// Threats of which all but the last are damaged: the last but one by a number.
 fn threats() -> Vec<Vec<u8>> {
-    let time = START.minus(Duration::from_secs(600)).to_string();
+    let time = START.minus(Duration::from_mins(10)).to_string();
     let threat = |id: usize, name: &[u8], size: &str| {
-        let begin =
+        let start =
             format!(r#"{{"id":"{id}","agentRealtimeInfo":{{"agentComputerName":"PC1"}},"threatInfo":{{"threatName":""#);
         let end = format!(
             r#"","size":{size},"confidenceLevel":"malicious","classification":"Ransomware","createdAt":"{time}","updatedAt":"{time}"}}}}"#
         );
-        [begin.as_bytes(), name, end.as_bytes()].concat()
+        [start.as_bytes(), name, end.as_bytes()].concat()
     };
     let damaged = DAMAGES.iter().enumerate().map(|(index, damage)| threat(index + 1, damage, "1"));
     damaged.chain([threat(7, b"", "NaN"), threat(8, b"", "1")]).collect()
@@ -124,13 +124,13 @@ async fn raw_records_are_repaired_where_the_sink_writes_them_into_json() {
 
 #[tokio::test]
 async fn damaged_unified_alerts_go_the_same_way() {
-    let time = START.minus(Duration::from_secs(600)).to_string();
+    let time = START.minus(Duration::from_mins(10)).to_string();
     let edges = DAMAGES.iter().enumerate().map(|(index, damage)| {
-        let begin = format!(
+        let start = format!(
             r#"{{"node":{{"id":"{}","severity":"HIGH","detectedAt":"{time}","updatedAt":"{time}","name":""#,
             index + 1
         );
-        [begin.as_bytes(), damage, b"\"}}"].concat()
+        [start.as_bytes(), damage, b"\"}}"].concat()
     });
     let edges = edges.collect::<Vec<_>>().join(&b","[..]);
     let page = [

@@ -98,7 +98,7 @@ async fn activities_get_what_does_not_change_of_their_threats_with_one_request_f
     let harness = LaneHarness::new(|setup| (setup.threats, setup.activities) = (150, 2_000));
     let (lane, events) = joining(&harness);
     let running = harness.start(lane);
-    sleep(Duration::from_secs(45 * 60)).await;
+    sleep(Duration::from_mins(45)).await;
     let asked = asked_threats(&harness);
     let distinct: HashSet<&String> = asked.iter().flatten().collect();
     assert_eq!(asked.iter().map(Vec::len).sum::<usize>(), distinct.len(), "each is asked for once within an hour");
@@ -126,14 +126,14 @@ async fn activities_get_what_does_not_change_of_their_threats_with_one_request_f
         }
     }
     // After the hour, a new activity asks for its threat again.
-    sleep(Duration::from_secs(20 * 60)).await;
+    sleep(Duration::from_mins(20)).await;
     let known = events.lock().unwrap().iter().find_map(|event| threat_of(event).map(str::to_owned)).unwrap();
     let now = harness.clock.now().micros();
     for _ in 0..200 {
         let id = harness.console.generate(Kind::Activities, now);
         harness.console.update(Kind::Activities, id, now, |activity| activity["threatId"] = known.clone().into());
     }
-    sleep(Duration::from_secs(10 * 60)).await;
+    sleep(Duration::from_mins(10)).await;
     assert_eq!(asked_threats(&harness)[asked.len()..], [vec![known]]);
     assert_eq!(running.metrics.rare(RareCount::NotEnriched), 0);
     running.drain().await;

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::harness::{LaneHarness, Running, START, assert_counts_balance};
 use super::script::{all, findings_of};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// Every emulated site has findings of some agents.
 const FINDINGS: usize = 400;
 
@@ -114,7 +114,7 @@ async fn a_list_of_sites_that_fails_ends_no_sweep() {
         harness.console.set_faults(always.with_on(Kind::Sites, fault, 1.0));
         let sink = MemorySink::accepting(harness.clock);
         let running = start(&harness, all(Stream::Vulnerabilities), &sink);
-        sleep(Duration::from_secs(600)).await;
+        sleep(Duration::from_mins(10)).await;
         assert!(!running.metrics.state().is_up() && sink.total() == 0, "{fault:?}");
         let stored = harness.checkpoint(Stream::Vulnerabilities, "siem").unwrap().position;
         assert_eq!(stored.complete(), None, "{fault:?}: nothing was read");
@@ -135,7 +135,7 @@ async fn a_token_that_is_shown_no_site_says_what_to_do_and_reads_nothing() {
     sites.iter().for_each(|site| _ = harness.console.remove(Kind::Sites, *site));
     let sink = MemorySink::accepting(harness.clock);
     let running = start(&harness, all(Stream::Vulnerabilities), &sink);
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let state = running.metrics.state();
     assert!(state.error().is_some_and(|error| error.contains("name them in `console.sites`")), "{state:?}");
     running.drain().await;

@@ -100,7 +100,7 @@ impl LaneHarness {
         PullSettings {
             interval: Duration::from_secs(30),
             since: Since::Beginning,
-            overlap: Duration::from_secs(300),
+            overlap: Duration::from_mins(5),
             filters: vec![hidden()],
             ..PullSettings::of(stream)
         }

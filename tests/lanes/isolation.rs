@@ -95,7 +95,7 @@ async fn ninety_lanes_whose_sinks_fall_silent_give_back_what_they_hold() {
     running.drain(10..).for_each(|lane| lane.task.abort());
     let silent = &silent[..10];
     silent.iter().for_each(|sink| sink.is_silent.store(false, Ordering::Relaxed));
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let counts = silent.iter().map(|sink| (sink.total(), sink.counts().len()));
     assert!(counts.clone().all(|counts| counts == (ACTIVITIES, ACTIVITIES)), "{:?}", counts.collect::<Vec<_>>());
     running.iter().for_each(|lane| lane.task.abort());
@@ -164,7 +164,7 @@ async fn ninety_lanes_whose_stores_stall_give_back_what_they_hold() {
         store.hangs.store(false, Ordering::Relaxed);
         store.fails.store(false, Ordering::Relaxed);
     }
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let counts = sinks[..10].iter().map(|sink| (sink.total(), sink.counts().len()));
     assert!(counts.clone().all(|counts| counts == (ACTIVITIES, ACTIVITIES)), "{:?}", counts.collect::<Vec<_>>());
     assert_eq!(running.iter().filter(is_stopped).count(), 0, "all stores work again");
@@ -177,7 +177,7 @@ async fn a_store_that_hangs_is_noticed_while_the_sink_takes_its_time() {
     let harness = LaneHarness::new(|setup| setup.activities = 2_500);
     let store = Arc::<StallingStore>::default();
     let mut sink = MemorySink::accepting(harness.clock);
-    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(300);
+    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_mins(5);
     let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
     let interval = Duration::from_secs(310);
     let lane = Lane { store: store.clone(), concurrency: 1, checkpoint_interval: interval, ..lane };
@@ -220,7 +220,7 @@ async fn lanes_that_waited_for_memory_together_do_not_ask_together() {
     let sink = MemorySink::accepting(harness.clock);
     let lane = |stream| harness.start(harness.lane(harness.pull(stream), "siem", sink.clone()));
     let running = [Stream::Activities, Stream::Threats, Stream::Agents].map(lane);
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let asked = harness.console.request_log().len();
     let delivered = sink.total();
     drop(everything);

@@ -332,7 +332,7 @@ impl Later {
     /// A minute after the golden files were written.
     async fn begin(stored: StoredLane) -> Self {
         let harness = LaneHarness::new(|_| {});
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         let plain = MemorySink::accepting(harness.clock);
         Self { stored, harness, plain }
     }

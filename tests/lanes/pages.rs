@@ -68,7 +68,7 @@ async fn each_pass_over_unified_alerts_goes_by_the_time_that_it_is_sorted_by() {
 /// A snapshot that is pulled in parts is one, under the time of the last before its end.
 #[tokio::test(start_paused = true)]
 async fn the_parts_of_a_snapshot_are_named_by_the_end_of_the_whole() {
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     let pull = PullSettings { own: snapshots(false), interval: hour, ..PullSettings::of(Stream::Agents) };
     let whole = Window { from: ago(7_200), to: ago(10), time: TimeField::Creation };
     let version = whole.to.aligned_to(hour).seconds().to_string();

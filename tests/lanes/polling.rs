@@ -74,12 +74,12 @@ async fn records_that_appear_late_within_the_overlap_arrive_once() {
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     for minute in 0..20 {
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let now = harness.clock.now();
         harness.console.generate(Kind::Activities, now.micros());
         harness.console.generate(Kind::Activities, now.minus(Duration::from_secs(10 * minute)).micros());
     }
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     let metrics = running.drain().await;
     let counts = sink.counts();
     assert_eq!(counts.len(), harness.owed(Kind::Activities).len());
@@ -115,7 +115,7 @@ async fn a_restart_repeats_nothing_and_loses_nothing() {
         sleep(Duration::from_secs(45)).await;
         running.drain().await;
         harness.console.generate(Kind::Activities, harness.clock.now().micros());
-        sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_hours(1)).await;
     }
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
     sleep(Duration::from_secs(45)).await;
@@ -130,12 +130,12 @@ async fn a_poll_that_reached_its_end_moves_the_position_to_its_start() {
     let harness = LaneHarness::new(|setup| setup.activities = 100);
     let mut lane = harness.lane(harness.pull(Stream::Activities), "siem", MemorySink::accepting(harness.clock));
     lane.once = true;
-    lane.first_poll_after = Duration::from_secs(86_400);
+    lane.first_poll_after = Duration::from_hours(24);
     harness.start(lane).task.await.unwrap();
     let position = harness.checkpoint(Stream::Activities, "siem").unwrap().position;
     let age = harness.clock.now().since(position.complete().unwrap());
-    assert!(age < Duration::from_secs(60), "{age:?}");
-    assert_eq!(position.bound(), position.complete().unwrap().minus(Duration::from_secs(300)), "less the overlap");
+    assert!(age < Duration::from_mins(1), "{age:?}");
+    assert_eq!(position.bound(), position.complete().unwrap().minus(Duration::from_mins(5)), "less the overlap");
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,13 +149,13 @@ async fn a_stream_that_is_forbidden_waits_and_comes_back() {
     let activities = MemorySink::accepting(harness.clock);
     let forbidden = harness.start(harness.lane(harness.pull(Stream::Threats), "siem", threats.clone()));
     let allowed = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", activities.clone()));
-    sleep(Duration::from_secs(1800)).await;
+    sleep(Duration::from_mins(30)).await;
     assert_eq!((threats.total(), activities.total()), (0, 20));
     assert!(!forbidden.metrics.state().is_up() && allowed.metrics.state().is_up());
     let asked = forbidden.metrics.pull.requests.snapshot();
     assert!(asked.values().sum::<u64>() <= 2, "no hot loop: {asked:?}");
     harness.console.set_faults(Faults::default());
-    sleep(Duration::from_secs(3600)).await;
+    sleep(Duration::from_hours(1)).await;
     assert_eq!(threats.total(), 20);
     forbidden.drain().await;
     allowed.drain().await;
@@ -168,10 +168,10 @@ async fn a_console_that_answers_null_for_nothing_is_no_failure_once_its_count_ha
     harness.console.set_quirks(Quirks { empty_is_null: true, ..Quirks::default() });
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     let failed_at = running.metrics.last_error().unwrap().0;
     let asked = harness.console.request_log().len();
-    sleep(Duration::from_secs(300)).await;
+    sleep(Duration::from_mins(5)).await;
     let failed_last = running.metrics.last_error().unwrap().0;
     let asked = harness.console.request_log().len() - asked;
     assert!(running.metrics.state().is_up() && failed_last == failed_at);
@@ -180,10 +180,10 @@ async fn a_console_that_answers_null_for_nothing_is_no_failure_once_its_count_ha
     harness.console.generate(Kind::Activities, harness.clock.now().micros());
     let always = Faults { max_consecutive: u32::MAX, ..Faults::default() };
     harness.console.set_faults(always.with(Fault::NullData, 1.0));
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     assert!(!running.metrics.state().is_up());
     harness.console.set_faults(Faults::default());
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     let metrics = running.drain().await;
     assert_eq!(sink.total(), 1);
     assert_counts_balance(&metrics);
@@ -200,7 +200,7 @@ async fn is_not_remembered(kind: Kind, stream: Stream) {
     let harness = LaneHarness::new(|setup| {
         setup.activities = 12_000;
         setup.alerts = 12_000;
-        setup.span = Duration::from_secs(300 * 86_400);
+        setup.span = Duration::from_hours(7_200);
     });
     let lane = harness.lane(harness.pull(stream), "siem", MemorySink::accepting(harness.clock));
     let client = lane.client.clone();
@@ -249,7 +249,7 @@ async fn excluded_types_are_dropped_and_counted() {
 async fn records_that_are_not_delivered_move_the_position_like_those_that_are() {
     let mut harness = LaneHarness::new(|setup| {
         setup.activities = 20_000;
-        setup.span = Duration::from_secs(300 * 86_400);
+        setup.span = Duration::from_hours(7_200);
     });
     harness.console_delay = Duration::from_secs(1);
     let all_types = harness.activity_types().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
@@ -344,7 +344,7 @@ async fn a_node_with_a_clock_an_hour_ahead_loses_nothing() {
         sleep(Duration::from_secs(30)).await;
         harness.console.generate(Kind::Activities, harness.clock.now().minus(Duration::from_secs(100)).micros());
     }
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     running.drain().await;
     assert_eq!(sink.counts().len(), 130);
     assert_eq!(sink.total(), 130);
@@ -356,14 +356,14 @@ async fn a_clock_that_was_wrong_once_does_not_silence_a_lane() {
     let harness = LaneHarness::new(|setup| setup.activities = 10);
     let sink = MemorySink::accepting(harness.clock);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink.clone()));
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     harness.console.set_faults(Faults::default().with(Fault::WrongDate(-7200), 1.0));
     sleep(Duration::from_secs(90)).await;
     harness.console.set_faults(Faults::default());
     for _ in 0..10 {
         harness.console.generate(Kind::Activities, harness.clock.now().minus(Duration::from_secs(1)).micros());
     }
-    sleep(Duration::from_secs(900)).await;
+    sleep(Duration::from_mins(15)).await;
     running.drain().await;
     assert_eq!((sink.counts().len(), sink.total()), (20, 20));
 }
@@ -379,9 +379,9 @@ async fn a_console_that_refuses_every_cursor_is_failing_and_not_hammered() {
     }
     let mut sink = MemorySink::accepting(harness.clock);
     // The sink takes nothing, so that pages stay small and the overlap holds several.
-    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_secs(3600);
+    Arc::get_mut(&mut sink).unwrap().delay = Duration::from_hours(1);
     let running = harness.start(harness.lane(harness.pull(Stream::Activities), "siem", sink));
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let asked: u64 = running.metrics.pull.requests.snapshot().values().sum();
     assert!(asked < 100, "{asked} requests");
     running.task.abort();
@@ -397,13 +397,13 @@ async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
     let sink = MemorySink::accepting(harness.clock);
     let mut pull = harness.pull(Stream::Activities);
     // So long that no pass begins later than the one before it.
-    pull.overlap = Duration::from_secs(2 * 86_400);
+    pull.overlap = Duration::from_hours(48);
     let running = harness.start(harness.lane(pull, "siem", sink.clone()));
     sleep(Duration::from_secs(20)).await;
     let asked = harness.console.request_log().len();
     assert!(asked < 60, "{asked} requests in twenty seconds");
     harness.console.set_faults(Faults::default());
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (2_500, 2_500));
 }
@@ -412,7 +412,7 @@ async fn a_console_that_refuses_every_cursor_is_not_asked_in_a_hot_loop() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     let harness = LaneHarness::new(|setup| setup.activities = 0);
-    let since = START.plus(Duration::from_secs(600));
+    let since = START.plus(Duration::from_mins(10));
     let sink = MemorySink::accepting(harness.clock);
     let mut lane = harness.lane(harness.pull(Stream::Alerts), "siem", sink.clone());
     lane.pull = Arc::new(PullSettings { since: Since::At(since), ..harness.pull(Stream::Alerts) });
@@ -421,7 +421,7 @@ async fn a_lane_that_begins_in_the_future_waits_and_then_reads() {
     let asked_before = harness.console.request_log().len();
     sleep(Duration::from_secs(500)).await;
     harness.console.generate(Kind::Alerts, harness.clock.now().micros());
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     // One request for the console's time.
     assert_eq!((asked_before, sink.total()), (1, 1));
     running.drain().await;
@@ -453,7 +453,7 @@ async fn what_the_console_refuses_is_tried_again_when_requests_use_another_token
         let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
         let running = harness.start(Lane { client: client.clone(), ..lane });
         // The first attempts of a 401 are a minute apart.
-        sleep(Duration::from_secs(900)).await;
+        sleep(Duration::from_mins(15)).await;
         assert_eq!(running.metrics.state().kind, LaneStateKind::ConsoleRefused, "{:?}", running.metrics.state());
         let next = running.metrics.next_attempt().unwrap();
         assert!(next.since(clock.now()) > Duration::from_secs(10), "{status}: {next}");

@@ -56,14 +56,14 @@ async fn a_lane_that_stops_at_a_failure_goes_on_at_that_event_with_a_corrected_p
         let sink = MemorySink::accepting(harness.clock);
         let lane = || harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
         let running = harness.start(failing(lane(), OnError::Stop, &ids[failing_at..=failing_at]));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let state = running.metrics.state();
         assert_eq!(state.reason(), Some("ProgramFailed"), "{state:?}");
         let error = state.error().unwrap();
         assert!(error.contains(&format!("failed on record {}, and", ids[failing_at])), "{error}");
         assert!(error.contains("remap: function call error for \"to_int\" at line 1"), "{error}");
         let requests = harness.console.request_log().len();
-        sleep(Duration::from_secs(7_200)).await;
+        sleep(Duration::from_hours(2)).await;
         assert_eq!(harness.console.request_log().len(), requests, "it does not even poll");
         let metrics = running.drain().await;
         assert_eq!(metrics.map.program_errors.load(Ordering::Relaxed), 1);
@@ -104,8 +104,8 @@ async fn events_that_a_program_fails_on_become_dead_letters_and_the_others_arriv
     let stored = stored(&harness);
     assert_eq!(stored.lines().count(), 43);
     for id in failing_ids {
-        let begin = format!(r#""record_id":"{id}","status":"program","reason":"remap: "#);
-        let line = stored.lines().find(|line| line.contains(&begin)).unwrap_or_else(|| panic!("{id}: {stored}"));
+        let start = format!(r#""record_id":"{id}","status":"program","reason":"remap: "#);
+        let line = stored.lines().find(|line| line.contains(&start)).unwrap_or_else(|| panic!("{id}: {stored}"));
         assert!(!line.contains(r#""error""#), "it was mapped: {line}");
     }
 }
@@ -119,7 +119,7 @@ async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch
         let sink = MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
         let running = harness.start(failing(lane, OnError::DeadLetter, &ids));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_kept { failing_count as u64 } else { 0 };
@@ -193,7 +193,7 @@ async fn failures_count_with_the_refusals_of_the_sink() {
         });
         let lane = harness.lane(harness.pull(Stream::Activities), "siem", sink.clone());
         let running = harness.start(failing(lane, OnError::DeadLetter, &ids[..6]));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_stopped { 0 } else { 9 };

@@ -84,8 +84,8 @@ async fn a_poll_asks_for_what_the_settings_say() {
 /// Docs name these, and a pass that comes too rarely misses what is visible for a while only.
 #[test]
 fn each_pass_comes_as_often_and_reaches_as_far_back_as_documented() {
-    let minute = Duration::from_secs(60);
-    let day = Duration::from_secs(86_400);
+    let minute = Duration::from_mins(1);
+    let day = Duration::from_hours(24);
     let cases = [
         (Stream::Activities, &[(minute / 2, 5 * minute)][..]),
         (Stream::Threats, &[(minute, 5 * minute)]),

@@ -11,9 +11,9 @@ use tokio::time::sleep;
 use super::harness::{LaneHarness, Running};
 use super::script::all;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 fn requests(running: &Running) -> u64 {
     running.metrics.pull.requests.snapshot().values().sum()

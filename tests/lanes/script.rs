@@ -51,11 +51,12 @@ impl Talk {
         let script = Arc::new(ResponseQueue::default());
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
         let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
-        let mut begun = SourcePosition::starting_at(Timestamp::default());
-        begun.add_passes(&pull.passes());
-        position(&mut begun, &pull);
+        let mut started_at = SourcePosition::starting_at(Timestamp::default());
+        started_at.add_passes(&pull.passes());
+        position(&mut started_at, &pull);
         let poll =
-            Poll::new(&client, meter.clone(), Arc::new(pull), &begun, pass, START, ConsoleHabits::default()).unwrap();
+            Poll::new(&client, meter.clone(), Arc::new(pull), &started_at, pass, START, ConsoleHabits::default())
+                .unwrap();
         Self { harness, script, client, meter, poll }
     }
 

@@ -17,8 +17,8 @@ use tokio::time::sleep;
 use super::harness::{LaneHarness, Running, START, assert_counts_balance};
 use super::script::snapshots;
 
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 
 fn sink(harness: &LaneHarness) -> std::sync::Arc<MemorySink> {
     MemorySink::accepting(harness.clock)
@@ -410,9 +410,9 @@ async fn a_missing_endpoint_is_reported_once_and_does_not_hold_up_a_run() {
     missing.drain().await;
     there.drain().await;
     let lane = harness.lane(harness.pull(Stream::Alerts), "siem", alerts);
-    let begun = harness.clock.now();
+    let started_at = harness.clock.now();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Refused);
-    assert!(harness.clock.now().since(begun) < MINUTE);
+    assert!(harness.clock.now().since(started_at) < MINUTE);
 }
 
 /// Identities of the marker events taken.

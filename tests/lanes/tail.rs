@@ -15,7 +15,7 @@ use super::harness::{LaneHarness, Running, assert_counts_balance};
 
 const SECOND: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(30);
-const OVERLAP: Duration = Duration::from_secs(300);
+const OVERLAP: Duration = Duration::from_mins(5);
 /// Until the first windows are closed.
 const SETTLED_AFTER: u32 = 600;
 
@@ -36,13 +36,13 @@ async fn steady_state(counts: Counts, stream: Stream, kind: Kind, rate: f64) -> 
     let mut owed = 0.0;
     let mut settled = [0; 3];
     let mut random = fastrand::Rng::with_seed(5);
-    let mut begun = harness.clock.now();
+    let mut started_at = harness.clock.now();
     // Time is closed in steps, which must be many where few records come.
     let observed = if rate > 5.0 { 900 } else { 9_000 };
     for second in 0..SETTLED_AFTER + observed {
         if second == SETTLED_AFTER {
             settled = figures(&running);
-            begun = harness.clock.now();
+            started_at = harness.clock.now();
         }
         // Not in step with the polls.
         owed += rate * 2.0 * random.f64();
@@ -54,7 +54,7 @@ async fn steady_state(counts: Counts, stream: Stream, kind: Kind, rate: f64) -> 
         sleep(SECOND.mul_f64(0.5 + random.f64())).await;
     }
     let [pulled, delivered, requests] = figures(&running);
-    let polls = harness.clock.now().since(begun).as_secs_f64() / INTERVAL.as_secs_f64();
+    let polls = harness.clock.now().since(started_at).as_secs_f64() / INTERVAL.as_secs_f64();
     let pulled = (pulled - settled[0]) as f64 / (delivered - settled[1]).max(1) as f64;
     // What no count shows arrives when its time is closed.
     sleep(if counts == Counts::Exact { 2 * INTERVAL } else { 2 * OVERLAP }).await;
@@ -125,7 +125,7 @@ async fn keeps_up(rate: i64, most_requests: f64) {
     let running = harness.start(Lane { store: store.clone(), ..lane });
     let mut lag = Duration::ZERO;
     let mut settled = [0; 3];
-    let begun = harness.clock.now();
+    let started_at = harness.clock.now();
     for second in 0..settled_after + observed {
         let now = harness.clock.now();
         (0..rate)
@@ -137,7 +137,7 @@ async fn keeps_up(rate: i64, most_requests: f64) {
         for _ in 0..10 {
             sleep(SECOND / 10).await;
             if second >= settled_after {
-                lag = lag.max(harness.clock.now().since(running.metrics.complete_until().unwrap_or(begun)));
+                lag = lag.max(harness.clock.now().since(running.metrics.complete_until().unwrap_or(started_at)));
             }
         }
     }
@@ -169,14 +169,14 @@ async fn arrives_after(counts: Counts, late: Duration) -> Duration {
         harness.console.generate(Kind::Activities, harness.clock.now().micros());
         sleep(SECOND).await;
     }
-    let begun = harness.clock.now();
-    let id = harness.console.generate(Kind::Activities, begun.minus(late).micros()).to_string();
+    let started_at = harness.clock.now();
+    let id = harness.console.generate(Kind::Activities, started_at.minus(late).micros()).to_string();
     while !sink.accepted().iter().any(|(_, accepted, _)| *accepted == id) {
-        assert!(harness.clock.now().since(begun) < 10 * OVERLAP, "{counts:?}: it does not arrive");
+        assert!(harness.clock.now().since(started_at) < 10 * OVERLAP, "{counts:?}: it does not arrive");
         harness.console.generate(Kind::Activities, harness.clock.now().micros());
         sleep(SECOND).await;
     }
-    let after = harness.clock.now().since(begun);
+    let after = harness.clock.now().since(started_at);
     let metrics = running.drain().await;
     assert_eq!(sink.total(), sink.counts().len(), "nothing arrives twice");
     assert_counts_balance(&metrics);

@@ -101,7 +101,7 @@ async fn a_repair_remembers_identities_and_a_backfill_does_not() {
     for (by, remembers) in [(TimeField::Creation, true), (TimeField::Order, false)] {
         let harness = LaneHarness::new(|setup| setup.activities = 50);
         let directory = tempfile::tempdir().unwrap();
-        let window = Window { from: START.minus(Duration::from_secs(86_400)), to: START, time: by };
+        let window = Window { from: START.minus(Duration::from_hours(24)), to: START, time: by };
         let sink = MemorySink::accepting(harness.clock);
         let lane = harness.lane(harness.pull(Stream::Activities).within(window), "siem", sink.clone());
         let store = Arc::new(FileStore::open(directory.path()).unwrap());

@@ -18,7 +18,7 @@ async fn the_quickstart_fills_its_dashboard_and_its_monitor() {
         setup.threats = 100;
         setup.agents = 30;
         // All within the hour that the monitor looks at.
-        setup.span = Duration::from_secs(1800);
+        setup.span = Duration::from_mins(30);
     })
     .await;
     harness.write("pipelines/quickstart.yaml", &pipeline(&harness.server.url(), &node.url()));

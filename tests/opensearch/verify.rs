@@ -90,6 +90,17 @@ async fn what_an_ingest_pipeline_dropped_is_missing_and_what_it_moved_is_elsewhe
     assert!(!named.is_empty() && named.iter().all(|id| id.ends_with("7a") || id.ends_with("7b")), "{named:?}");
     let [owed, present] = ["owed", "present"].map(|column| sum(&lane, column));
     assert_eq!(owed, present + named.len() as u64 + lane["elsewhere"]["`proof-elsewhere` (index)"].as_u64().unwrap());
+    // An alert has a copy of the document that it is about.
+    let alerts = ".internal.alerts-security.alerts-default-000001";
+    let data_stream = json!({ "type": "logs", "dataset": "sentinel_one.activities", "namespace": "dropped" });
+    for identity in &named {
+        let alert = json!({
+            "kibana.alert.uuid": "b27e8aa6", "sentinel_one": { "identity": identity }, "data_stream": data_stream,
+        });
+        let (status, answer) = node.ask("POST", &format!("{alerts}/_doc?refresh=true"), &alert).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+    assert_eq!(sum(&ask(&harness, &[]).await, "missing"), named.len() as u64);
     // The pipeline drops them again, and the next repair leaves them.
     let repair = format!("--repair={}", named.len());
     let lane = ask(&harness, &[&repair]).await;

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::lanes::harness::{LaneHarness, START, assert_counts_balance};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const FIRST: u64 = 1_000_000_000_000_000_000;
 
 fn taker(harness: &LaneHarness) -> Arc<MemorySink> {
@@ -41,7 +41,7 @@ async fn once(
     let mut lane = harness.lane(harness.pull(stream), "siem", sink.clone());
     lane.once = true;
     let running = harness.start(lane);
-    tokio::time::timeout(Duration::from_secs(7_200), running.task).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_hours(2), running.task).await.unwrap().unwrap();
     running.metrics
 }
 

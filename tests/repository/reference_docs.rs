@@ -271,8 +271,8 @@ fn keys(schema: &Value, prefix: &str, without: &[String]) -> String {
 /// The items of a list, each with the lines below it.
 fn items(list: &str) -> Vec<&str> {
     let ends = list.match_indices("\n- ").map(|(at, _)| at + 1).chain([list.len()]);
-    let mut begin = 0;
-    ends.map(|end| &list[std::mem::replace(&mut begin, end)..end]).filter(|item| !item.is_empty()).collect()
+    let mut start = 0;
+    ends.map(|end| &list[std::mem::replace(&mut start, end)..end]).filter(|item| !item.is_empty()).collect()
 }
 
 /// The items that at least three lists have.

@@ -15,7 +15,7 @@ use crate::shared::{LaneSimulation, Simulation, lock};
 use crate::store::SimulatedStore;
 
 /// Identities are kept for two days; those of the hour that is just leaving may be gone.
-const KEPT: Duration = Duration::from_secs(46 * 3600);
+const KEPT: Duration = Duration::from_hours(46);
 
 /// What is wrong with the ledger of `lane`, owed records of the time before `before`.
 pub async fn wrong(simulation: &Arc<Simulation>, lane: &Arc<LaneSimulation>, before: Timestamp) -> Option<String> {

@@ -86,7 +86,7 @@ pub struct Ledger {
     settled_at: HashMap<i64, u64>,
     /// Records of which something was settled.
     settled_ids: HashSet<u64>,
-    begun: Instant,
+    started_at: Instant,
     pub taken: usize,
     pub repeats: usize,
 }
@@ -116,7 +116,7 @@ impl Ledger {
             checkpoint: None,
             // Events that may be beyond the acknowledged prefix.
             in_flight: plan.concurrency * plan.events,
-            begun: Instant::now(),
+            started_at: Instant::now(),
             taken: 0,
             repeats: 0,
         }
@@ -142,7 +142,7 @@ impl Ledger {
 
     /// The lane was killed now. `freshness`: a store that works has everything that is older.
     pub fn end_killed(&mut self, incarnation: usize, freshness: Duration) {
-        let now = self.begun.elapsed();
+        let now = self.started_at.elapsed();
         let incarnation = &mut self.incarnations[incarnation];
         let covered_until = match (incarnation.saved, incarnation.save_failed) {
             (saved, true) => saved,
@@ -160,7 +160,7 @@ impl Ledger {
 
     /// A dead letter is kept.
     pub fn keep(&mut self, incarnation: usize, version: &Version) -> Result<(), String> {
-        let before = self.last.insert(version.key, (incarnation, DeliveryState::Kept(self.begun.elapsed())));
+        let before = self.last.insert(version.key, (incarnation, DeliveryState::Kept(self.started_at.elapsed())));
         self.settle(version);
         self.dead_letters.insert(version.key);
         self.incarnations[incarnation].dead_letters += 1;
@@ -231,7 +231,7 @@ impl Ledger {
 
     /// The lane learns that the sink accepted the event. `in_order`: versions must not overtake each other.
     pub fn acknowledge(&mut self, incarnation: usize, version: &Version, in_order: bool) -> Result<(), String> {
-        self.last.insert(version.key, (incarnation, DeliveryState::Acknowledged(self.begun.elapsed())));
+        self.last.insert(version.key, (incarnation, DeliveryState::Acknowledged(self.started_at.elapsed())));
         self.settle(version);
         let incarnation = &mut self.incarnations[incarnation];
         incarnation.acknowledged += 1;
@@ -263,13 +263,13 @@ impl Ledger {
     pub fn store(
         &mut self,
         incarnation: usize,
-        begun: Instant,
+        started_at: Instant,
         now: Timestamp,
         bytes: &[u8],
         owed: impl FnOnce(Timestamp, Timestamp) -> Vec<Version>,
         left_out: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
-        self.incarnations[incarnation].saved = Some(begun.duration_since(self.begun));
+        self.incarnations[incarnation].saved = Some(started_at.duration_since(self.started_at));
         self.incarnations[incarnation].save_failed = false;
         let mut checkpoint = LaneCheckpoint::decode(bytes).map_err(|error| error.to_string())?;
         if !checkpoint.read_position(&self.journal) {

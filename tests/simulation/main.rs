@@ -58,7 +58,7 @@ fn every_schedule_keeps_the_promises() {
         return;
     }
     let seeds = number("S1_FORWARDER_SEEDS").unwrap_or(DEFAULT_SEEDS);
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let next = AtomicU64::new(0);
     let failing = Mutex::new(Vec::new());
     let records = AtomicUsize::new(0);
@@ -94,7 +94,7 @@ fn every_schedule_keeps_the_promises() {
     let tried = next.load(Ordering::Relaxed).min(seeds);
     println!(
         "{tried} seeds in {:.1} s: {} events taken, {} of them again; at most {} bytes over the budget",
-        begun.elapsed().as_secs_f64(),
+        started_at.elapsed().as_secs_f64(),
         records.into_inner(),
         repeats.into_inner(),
         over_budget.into_inner()

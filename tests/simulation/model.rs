@@ -19,7 +19,7 @@ pub const EXCLUDED: u32 = 27;
 /// In place of an agent's id, in the event that ends a snapshot.
 const MARKER: &str = "snapshot";
 /// How long unified alerts are looked for by their detection.
-const NET: Duration = Duration::from_secs(86_400);
+const NET: Duration = Duration::from_hours(24);
 const MAX_UNREST: u32 = 40;
 
 pub struct Model {

@@ -114,7 +114,7 @@ impl Process {
         let budget = Budget::new(plan.budget);
         *lock(&simulation.budget) = Some(budget.clone());
         let ahead = Timestamp::from_micros(plan.start.micros() + plan.skew * 1_000_000);
-        let clock = Clock::Simulated { start: ahead, begun: simulation.begun };
+        let clock = Clock::Simulated { start: ahead, started_at: simulation.started_at };
         let settings: console::ConsoleSettings = serde_json::from_value(serde_json::json!({
             "url": format!("https://{HOST}"), "token": Setup::TOKEN,
             "timeout": format!("{}s", plan.console.timeout.as_secs()),

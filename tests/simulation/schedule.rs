@@ -13,9 +13,9 @@ use crate::process::Process;
 use crate::shared::{Armed, Point, Simulation, about, lock};
 
 /// Longest time that calm may need to settle everything: a stream that was forbidden is tried again after an hour.
-const SETTLES_WITHIN: Duration = Duration::from_secs(4 * 3600);
+const SETTLES_WITHIN: Duration = Duration::from_hours(4);
 /// In calm fault_periods something still happens now and then.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(600);
+const SIGN_OF_LIFE: Duration = Duration::from_mins(10);
 /// Bytes over the budget that may be held for each lane: an event that outgrew its record is counted when it is there.
 const SLACK: usize = 64 << 10;
 
@@ -170,10 +170,10 @@ async fn strike(simulation: &Arc<Simulation>, mut process: Process, random: &mut
 
 /// Waits until everything owed has arrived.
 async fn settle(simulation: &Arc<Simulation>, process: &mut Process, calm_since: Timestamp) {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let skew = Duration::from_secs(simulation.plan.skew.unsigned_abs());
     let mut sign = SIGN_OF_LIFE;
-    while begun.elapsed() < SETTLES_WITHIN + skew * 2 {
+    while started_at.elapsed() < SETTLES_WITHIN + skew * 2 {
         if process.has_dead() {
             simulation.violation("a lane ended by itself".to_owned());
             return;
@@ -181,8 +181,8 @@ async fn settle(simulation: &Arc<Simulation>, process: &mut Process, calm_since:
         if missing(simulation, calm_since).is_empty() {
             return;
         }
-        sleep(simulation.plan.interval.min(Duration::from_secs(60))).await;
-        if begun.elapsed() > sign {
+        sleep(simulation.plan.interval.min(Duration::from_mins(1))).await;
+        if started_at.elapsed() > sign {
             sign += SIGN_OF_LIFE;
             process.restart_stopped().await;
             simulation.model.greet(simulation.now());

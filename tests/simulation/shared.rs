@@ -24,7 +24,7 @@ pub struct Simulation {
     pub plan: SimulationPlan,
     pub model: Model,
     pub lanes: Vec<Arc<LaneSimulation>>,
-    pub begun: Instant,
+    pub started_at: Instant,
     /// The console's clock, the true one.
     pub clock: Clock,
     /// Nothing goes wrong any more.
@@ -141,7 +141,7 @@ impl Simulation {
         Arc::new(Self {
             model,
             lanes,
-            begun: Instant::now(),
+            started_at: Instant::now(),
             clock,
             calm: AtomicBool::new(false),
             armed: Mutex::default(),
@@ -160,7 +160,7 @@ impl Simulation {
 
     /// Time since the begin.
     pub fn at(&self) -> Duration {
-        self.begun.elapsed()
+        self.started_at.elapsed()
     }
 
     pub fn is_calm(&self) -> bool {

@@ -176,7 +176,7 @@ impl Destination {
                 Behaviour::Misconfigured => Outcome::misconfigured("no such index"),
                 Behaviour::RefusesAll if plan.itemised => {
                     let refused = (0..versions.len()).map(|place| refusal(place, "no such field")).collect();
-                    Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() }
+                    Outcome::Partial { refused, retry: Vec::new(), retry_after: None, warnings: Vec::new() }
                 }
                 Behaviour::RefusesAll => Outcome::Refused("no such field".to_owned()),
             };
@@ -210,7 +210,7 @@ impl Destination {
             false => Outcome::Partial {
                 refused,
                 retry,
-                after: random.bool().then_some(Duration::from_secs(1)),
+                retry_after: random.bool().then_some(Duration::from_secs(1)),
                 warnings: Vec::new(),
             },
         };

@@ -26,7 +26,7 @@ impl std::fmt::Debug for SimulatedStore {
 /// A write under way: when it is dropped, the lane died, and it may be in the store or not.
 struct Writing<'a> {
     store: &'a SimulatedStore,
-    begun: Instant,
+    started_at: Instant,
     bytes: Option<Vec<u8>>,
     coin: bool,
 }
@@ -37,7 +37,7 @@ impl Writing<'_> {
         let SimulatedStore { simulation, lane, incarnation } = self.store;
         let owed = |since, before| simulation.model.owed(&lane.plan, since, before);
         let left_out = |key| simulation.model.version(key).is_some_and(|version| lane.plan.leaves_out(&version));
-        let judged = lock(&lane.ledger).store(*incarnation, self.begun, simulation.now(), &bytes, owed, left_out);
+        let judged = lock(&lane.ledger).store(*incarnation, self.started_at, simulation.now(), &bytes, owed, left_out);
         if let Err(broken) = judged {
             simulation.violation(format!("lane {}: {broken}", lane.index));
         }
@@ -87,7 +87,8 @@ impl SimulatedStore {
         let mut random = self.lane.fork_random();
         let applied = random.f64() < self.simulation.plan.store.applied;
         self.simulation.note(format_args!("{self:?}: {} bytes", checkpoint.len()));
-        let mut writing = Writing { store: self, begun: Instant::now(), bytes: Some(checkpoint), coin: random.bool() };
+        let mut writing =
+            Writing { store: self, started_at: Instant::now(), bytes: Some(checkpoint), coin: random.bool() };
         self.simulation.reach(Point::SaveBegins, Some(self.lane.index)).await;
         sleep(about(&mut random, self.simulation.plan.store.latency)).await;
         if self.is_failing(&mut random) {

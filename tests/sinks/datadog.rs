@@ -29,7 +29,7 @@ async fn logs_have_the_reserved_fields_and_the_event_as_message() {
     let receiver = intake().await;
     let lane = sink(keys(&receiver, json!({ "tags": { "env": "prod,eu", "team": "{pipeline}-soc" } })));
     let mut sent = Batch::new(Stream::Activities);
-    let time = Timestamp::now().minus(Duration::from_secs(600));
+    let time = Timestamp::now().minus(Duration::from_mins(10));
     (0..500).for_each(|id| push_at(&mut sent, &id.to_string(), time));
     assert_eq!(lane.send(&sent).await.outcome, Outcome::Delivered);
     assert_eq!(receiver.ledger().counts().len(), 500);

@@ -46,7 +46,7 @@ async fn documents_that_are_busy_come_again_and_the_others_do_not() {
 async fn each_attempt_has_the_time_of_the_first() {
     let elastic = Double::start(Elastic { busy: 2, busy_ends: &['1', '2', '3'], ..Elastic::new() }).await;
     elastic.script([FaultRule::Answer(Reply::new(413, "")), FaultRule::AcceptAndReset]);
-    let begun = Timestamp::now();
+    let started_at = Timestamp::now();
     assert_eq!(deliver(sink(keys(&elastic, json!({}))), &batch(0..20)).await.result, Ok(()));
     let ended = Timestamp::now();
     let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -60,7 +60,7 @@ async fn each_attempt_has_the_time_of_the_first() {
     assert!(written.values().all(|documents| documents.len() == 1), "{written:?}");
     let document: Value = serde_json::from_str(written.values().next().unwrap().first().unwrap()).unwrap();
     let time = Timestamp::parse(document["event"]["ingested"].as_str().unwrap()).unwrap();
-    assert!(begun <= time && time <= ended, "{document}");
+    assert!(started_at <= time && time <= ended, "{document}");
 }
 
 #[tokio::test]
@@ -133,13 +133,13 @@ async fn a_clusters_own_refusal_gives_up_no_document() {
 #[tokio::test]
 async fn a_response_that_breaks_off_is_said_to_and_the_batch_is_halved() {
     let elastic = Double::start(Elastic::new()).await;
-    let begin = r#"{"took":30,"errors":true,"items":[{"create":{"status":201}},{"cre"#;
-    elastic.script([FaultRule::AcceptAndAnswer(Reply::new(200, begin))]);
+    let start = r#"{"took":30,"errors":true,"items":[{"create":{"status":201}},{"cre"#;
+    elastic.script([FaultRule::AcceptAndAnswer(Reply::new(200, start))]);
     let delivered = deliver(sink(keys(&elastic, json!({}))), &batch(0..20)).await;
     assert_eq!((delivered.result, delivered.delivered, count(&elastic)), (Ok(()), 20, 20));
     assert_eq!(elastic.deliveries().len(), 3, "the batch and its halves");
 
-    elastic.script([FaultRule::Answer(Reply::new(200, begin))]);
+    elastic.script([FaultRule::Answer(Reply::new(200, start))]);
     let attempt = sink(keys(&elastic, json!({}))).send(&batch(20..21)).await;
     assert!(
         matches!(&attempt.outcome, Outcome::Failed(Failure { kind: Transient, reason, .. }) if reason.contains("breaks off after 65 bytes")),

@@ -91,7 +91,7 @@ fn labels_that_loki_would_refuse_are_refused_when_they_are_read() {
 async fn old_and_future_events_are_sent_with_the_current_time_and_keep_their_own() {
     let receiver = loki().await;
     let mut batch = Batch::new(Stream::Activities);
-    let ahead = Timestamp::now().plus(Duration::from_secs(3_600));
+    let ahead = Timestamp::now().plus(Duration::from_hours(1));
     for (id, time) in [("fresh", ago(45)), ("alert", ago(120)), ("history", ago(60 * 24 * 30)), ("ahead", ahead)] {
         push_at(&mut batch, id, time);
     }

@@ -138,8 +138,8 @@ async fn tokens_and_channels_are_distinguished() {
             Outcome::Failed(Failure { kind: Unauthorized | Misconfigured, reason: said, .. }) => {
                 // The configured part of the path is not shown.
                 let hidden = if said.contains("404") { "/…" } else { "" };
-                let begin = format!("{}{hidden}/services/collector/event: 40", collector.url());
-                said.starts_with(&begin) && said.contains(reason)
+                let start = format!("{}{hidden}/services/collector/event: 40", collector.url());
+                said.starts_with(&start) && said.contains(reason)
             }
             _ => false,
         };

@@ -259,9 +259,9 @@ async fn a_receiver_that_takes_nothing_for_the_timeout_is_left() {
 async fn a_slow_receiver_gets_everything_once() {
     let slow = SyslogReceiver::start(Behaviour::ReadsSlowly(Duration::from_millis(150))).await;
     let lane = sink(with(keys(slow.address()), json!({ "timeout": "5s" })));
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     assert_eq!(lane.send(&large_batch()).await.outcome, Outcome::Delivered);
-    assert!(begun.elapsed() > Duration::from_secs(5), "the receiver was not slow");
+    assert!(started_at.elapsed() > Duration::from_secs(5), "the receiver was not slow");
     assert_eq!(ids(&slow.messages()), (0..1_000).collect::<Vec<_>>());
     assert_eq!(slow.connections(), 1);
 }

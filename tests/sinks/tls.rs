@@ -122,13 +122,13 @@ async fn a_client_certificate_is_shown_and_may_be_renewed_on_disk() {
     assert_eq!(receiver.requests().len(), 0);
     clients.issue(&["forwarder"]).write(directory.path(), "client");
     // The first try is made with the old one, and certificates are read once a second.
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     loop {
         match lane.send(&batch(0..3)).await.outcome {
             Outcome::Delivered => break,
             outcome => assert_eq!(outcome.failure_kind(), Some(Transient), "{outcome:?}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(started_at.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -182,7 +182,7 @@ impl Default for AwsServers {
             pod_token: "canary-pod".to_owned(),
             web_identity: "canary-web".to_owned(),
             external_id: None,
-            lifetime: Duration::from_secs(3_600),
+            lifetime: Duration::from_hours(1),
             issued: 0,
             metadata_tokens: BTreeSet::new(),
         }

@@ -88,7 +88,7 @@ impl Collector {
         command.args(["--config", "file:config.yaml"]).current_dir(directory.path()).stdin(Stdio::null());
         let process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut collector = Self { ports, directory, process };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while collector.ports.values().any(|port| TcpStream::connect(("127.0.0.1", *port)).is_err()) {
             let ended = collector.process.try_wait().unwrap().is_some();
             assert!(!ended && Instant::now() < deadline, "the collector does not start: {}", collector.log());
@@ -104,7 +104,7 @@ impl Collector {
 
     /// The records of a receiver whose body contains `mark`, once there are `count` of them.
     pub fn records(&self, receiver: &str, mark: &str, count: usize) -> Vec<Record> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let text = std::fs::read_to_string(out(self.directory.path(), receiver)).unwrap_or_default();
             // The last line may be half written.
@@ -122,7 +122,7 @@ impl Collector {
     /// The spans whose attribute `pipeline` is this, once there is one.
     #[allow(dead_code, reason = "not every test that shares this file reads spans")]
     pub fn spans(&self, pipeline: &str) -> Vec<CollectedSpan> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let text = std::fs::read_to_string(out(self.directory.path(), TRACES)).unwrap_or_default();
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);

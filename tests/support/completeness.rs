@@ -53,7 +53,7 @@ pub async fn two_streams() -> Harness {
     let harness = Harness::new(|setup| {
         setup.activities = 2_000;
         setup.threats = 300;
-        setup.span = Duration::from_secs(8 * 86_400);
+        setup.span = Duration::from_hours(192);
     })
     .await;
     let streams = json!({

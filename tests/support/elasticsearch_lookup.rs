@@ -437,7 +437,7 @@ impl ElasticSearch {
         if is_sample {
             return self.by_fields(&question, ".ds-");
         }
-        if !question["query"]["bool"]["must_not"].is_null() {
+        if should.is_null() && !question["query"]["bool"]["must_not"].is_null() {
             let unnamed = |id: &str| json!({ "_id": id, "_index": ".ds-x-000001" });
             self.unnamed += 1;
             let named = question["query"]["bool"]["must_not"].as_array().unwrap();

@@ -161,7 +161,7 @@ impl SecOps {
             return refusal(403, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied");
         }
         self.issued += 1;
-        let end = Timestamp::now().plus(std::time::Duration::from_secs(1_800)).to_string();
+        let end = Timestamp::now().plus(std::time::Duration::from_mins(30)).to_string();
         Reply::new(200, format!(r#"{{"accessToken":"google-token-{}","expireTime":"{end}"}}"#, self.issued))
     }
 

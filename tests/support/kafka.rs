@@ -227,7 +227,7 @@ impl Broker {
         let child = self.java(&["kafka.Kafka", "server.properties"]).spawn().unwrap();
         *self.process.lock().unwrap() = Some(child);
         let client: BaseConsumer = self.config().create().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while client.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             let ended = self.process.lock().unwrap().as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
             assert!(!ended && Instant::now() < deadline, "Kafka does not start: {}", self.log());

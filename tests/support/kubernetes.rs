@@ -113,7 +113,7 @@ impl Kubernetes {
     }
 
     async fn ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         let admin = self.admin().await;
         let asked = || http::Request::get("/readyz").body(Vec::new()).unwrap();
         while admin.request_text(asked()).await.is_err() {
@@ -173,7 +173,7 @@ impl Kubernetes {
         let tenant = Tenant { kubernetes: self, name: namespace.to_owned(), token: token.status.unwrap().token };
         // The API server hears of rights a moment after they were written.
         let leases: Api<Lease> = Api::namespaced(tenant.client().await, &tenant.name);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while let Err(error) = leases.list(&ListParams::default()).await {
             assert!(Instant::now() < deadline, "{}: {error}", tenant.name);
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -195,7 +195,7 @@ impl Kubernetes {
         self.apply(DEFINITION, "").await.unwrap_or_else(|error| panic!("{error}"));
         let admin = self.admin().await;
         let kind = GroupVersionKind::gvk("s1-forwarder.io", "v1alpha1", "Pipeline");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while kube::discovery::pinned_kind(&admin, &kind).await.is_err() {
             assert!(Instant::now() < deadline, "the API server does not serve the definition");
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -66,12 +66,12 @@ impl OpenSearch {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A kept connection would belong to the runtime of the test that opened it, and break when that test ends.
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
-        let client = client.timeout(Duration::from_secs(120)).build().unwrap();
+        let client = client.timeout(Duration::from_mins(2)).build().unwrap();
         Self { port: OnceLock::new(), directory, process: Mutex::new(process), client }
     }
 
     async fn ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(180);
+        let deadline = Instant::now() + Duration::from_mins(3);
         while !self.answers().await {
             let ended = self.process.lock().unwrap().try_wait().unwrap().is_some();
             assert!(!ended && Instant::now() < deadline, "OpenSearch does not start: {}", self.log());

@@ -13,11 +13,11 @@ const COUNT: u16 = 32_768 - FIRST;
 pub fn free() -> u16 {
     static CALLS: AtomicU16 = AtomicU16::new(0);
     // Each process begins elsewhere.
-    let begin = std::process::id().wrapping_mul(97);
+    let start = std::process::id().wrapping_mul(97);
     loop {
         let call = CALLS.fetch_add(1, Ordering::Relaxed);
         assert!(call < COUNT, "no port is free");
-        let port = FIRST + (begin.wrapping_add(call.into()) % u32::from(COUNT)) as u16;
+        let port = FIRST + (start.wrapping_add(call.into()) % u32::from(COUNT)) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -25,12 +25,12 @@ pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
 
 /// Looks again and again, with another patience.
 pub async fn until_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(begun.elapsed() < patience, "waited in vain until {what}");
+        assert!(started_at.elapsed() < patience, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -157,12 +157,12 @@ impl Process {
             let text = self.log_text();
             text.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
         };
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             if let Some(line) = look().await {
                 return line;
             }
-            assert!(begun.elapsed() < PATIENCE, "the log never had {words:?}:\n{}", self.log_text());
+            assert!(started_at.elapsed() < PATIENCE, "the log never had {words:?}:\n{}", self.log_text());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -209,12 +209,12 @@ impl Process {
 
     /// Waits until a lane is as it should be, and returns it.
     pub async fn lane(&mut self, name: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             let lane = self.lanes().await.remove(name);
             match lane {
                 Some(lane) if is(&lane) => return lane,
-                other => assert!(begun.elapsed() < PATIENCE, "{name} stays {other:#?}\n{}", self.log_text()),
+                other => assert!(started_at.elapsed() < PATIENCE, "{name} stays {other:#?}\n{}", self.log_text()),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -75,8 +75,8 @@ pub fn shown_secret(text: &str, secret: &str) -> Option<String> {
     plain.chain(encoded).find_map(|spelt| {
         let at = text.find(&spelt)?;
         let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
-        let begin = text.floor_char_boundary(at.saturating_sub(300)).max(line);
-        let shown = &text[begin..text.ceil_char_boundary(at + spelt.len() + 100)];
+        let start = text.floor_char_boundary(at.saturating_sub(300)).max(line);
+        let shown = &text[start..text.ceil_char_boundary(at + spelt.len() + 100)];
         Some(format!("{secret} as {spelt}: {shown}"))
     })
 }

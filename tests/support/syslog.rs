@@ -192,12 +192,12 @@ pub fn extension(message: &str) -> BTreeMap<String, String> {
     let cef = &message[message.find("CEF:0|").unwrap()..];
     let mut parts = 0;
     let mut escaped = false;
-    let begin = cef.char_indices().find(|(_, character)| {
+    let start = cef.char_indices().find(|(_, character)| {
         parts += usize::from(*character == '|' && !escaped);
         escaped = *character == '\\' && !escaped;
         parts == 7
     });
-    let text = &cef[begin.unwrap().0 + 1..];
+    let text = &cef[start.unwrap().0 + 1..];
     let mut equals = Vec::new();
     let mut escaped = false;
     for (at, character) in text.char_indices() {
@@ -208,10 +208,10 @@ pub fn extension(message: &str) -> BTreeMap<String, String> {
     }
     let mut values = BTreeMap::new();
     for (index, at) in equals.iter().enumerate() {
-        let begin = text[..*at].rfind(' ').map_or(0, |space| space + 1);
+        let start = text[..*at].rfind(' ').map_or(0, |space| space + 1);
         let end = equals.get(index + 1).map_or(text.len(), |next| text[..*next].rfind(' ').unwrap());
         let value = unescaped(&text[at + 1..end]);
-        assert_eq!(values.insert(text[begin..*at].to_owned(), value), None, "a key stands twice");
+        assert_eq!(values.insert(text[start..*at].to_owned(), value), None, "a key stands twice");
     }
     values
 }

@@ -16,7 +16,7 @@ use super::process::Exit;
 pub async fn delivered(mut sink: Value) -> Harness {
     let harness = Harness::new(|setup| {
         setup.activities = 1_500;
-        setup.span = Duration::from_secs(86_400);
+        setup.span = Duration::from_hours(24);
     })
     .await;
     sink["name"] = json!("siem");

@@ -356,9 +356,9 @@ fn a_program_that_does_not_end_is_ended() {
     let program = format!(
         "remap: |\n  list = [{list}]\n  .n = 0\n  for_each(list) -> |_i, _v| {{ for_each(list) -> |_j, _w| {{ for_each(list) -> |_k, _x| {{ .n = to_int!(.n) + 1 }} }} }}\n"
     );
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let (event, mapped) = run(&program, Schema::Ecs, &record());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(5), "{:?}", started_at.elapsed());
     assert!(mapped.remap_error.unwrap().contains("the program was ended"));
     assert!(event.unwrap().get("n").is_none());
 }

@@ -13,7 +13,7 @@ const MINUTE: i64 = 60 * SECOND;
 
 /// Two hours of activities, one every ten seconds or so.
 async fn two_hours() -> Harness {
-    Harness::new(|setup| (setup.activities, setup.span) = (700, Duration::from_secs(7_200))).await
+    Harness::new(|setup| (setup.activities, setup.span) = (700, Duration::from_hours(2))).await
 }
 
 fn ids_since(harness: &Harness, from: i64) -> BTreeSet<String> {
@@ -36,12 +36,12 @@ async fn an_edited_since_is_ignored() {
     let harness = two_hours().await;
     let with = |since: &str| json!({ "streams": { "activities": { "since": since } } });
     harness.put_changed("acme", with("1h"));
-    let begun = system_clock();
+    let started_at = system_clock();
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let first: BTreeSet<String> = sent(&harness.sink.requests()).into_iter().collect();
     assert!(
-        ids_since(&harness, begun - 59 * MINUTE).is_subset(&first)
-            && first.is_subset(&ids_since(&harness, begun - 61 * MINUTE))
+        ids_since(&harness, started_at - 59 * MINUTE).is_subset(&first)
+            && first.is_subset(&ids_since(&harness, started_at - 61 * MINUTE))
     );
     let requests = harness.sink.requests().len();
     harness.put_changed("acme", with("30d"));
@@ -55,7 +55,7 @@ async fn an_edited_since_is_ignored() {
 async fn another_console_url_keeps_the_time_and_forgets_the_keys() {
     let harness = two_hours().await;
     harness.put_changed("acme", json!({}));
-    let begun = system_clock();
+    let started_at = system_clock();
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let ended = system_clock();
     assert_eq!(sent(&harness.sink.requests()).len(), harness.owed(Kind::Activities).len());
@@ -69,7 +69,7 @@ async fn another_console_url_keeps_the_time_and_forgets_the_keys() {
     // What lies within the overlap comes again, under the identities of the new host; nothing older does.
     let again: BTreeSet<String> = sent(&harness.sink.requests()[requests..]).into_iter().collect();
     assert!(ids_since(&harness, ended - 5 * MINUTE).is_subset(&again), "the overlap is read again");
-    assert!(again.is_subset(&ids_since(&harness, begun - 5 * MINUTE - 3 * SECOND)), "the time is kept");
+    assert!(again.is_subset(&ids_since(&harness, started_at - 5 * MINUTE - 3 * SECOND)), "the time is kept");
     assert!(!again.is_empty());
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1), "another host, other identities");
 }
@@ -87,12 +87,12 @@ async fn a_new_sink_begins_at_since_and_disturbs_no_other() {
     second["url"] = json!(new.input());
     pipeline["sinks"].as_array_mut().unwrap().push(second);
     harness.put("acme", &pipeline);
-    let begun = system_clock();
+    let started_at = system_clock();
     let exit = harness.once(&[]).await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
     let arrived: BTreeSet<String> = sent(&new.requests()).into_iter().collect();
-    assert!(ids_since(&harness, begun - 59 * MINUTE).is_subset(&arrived), "it begins at since");
-    assert!(arrived.is_subset(&ids_since(&harness, begun - 61 * MINUTE)), "and not before");
+    assert!(ids_since(&harness, started_at - 59 * MINUTE).is_subset(&arrived), "it begins at since");
+    assert!(arrived.is_subset(&ids_since(&harness, started_at - 61 * MINUTE)), "and not before");
     assert_eq!(harness.sink.requests().len(), requests, "the other sink gets nothing again");
 }
 
@@ -109,7 +109,7 @@ async fn a_wider_scope_is_not_fetched_back_and_the_log_says_what_would() {
             .collect::<BTreeSet<_>>()
     };
     harness.put_changed("acme", json!({ "console": { "accounts": [accounts[0].to_string()] } }));
-    let begun = system_clock();
+    let started_at = system_clock();
     assert_eq!(harness.once(&[]).await.code, Some(0));
     let first: BTreeSet<String> = sent(&harness.sink.requests()).into_iter().collect();
     assert_eq!(first, only(&accounts[..1]));
@@ -120,6 +120,9 @@ async fn a_wider_scope_is_not_fetched_back_and_the_log_says_what_would() {
     assert_eq!(exit.code, Some(0));
     assert!(exit.stderr.contains("only `backfill` fetches older records"), "{}", exit.stderr);
     let more: BTreeSet<String> = sent(&harness.sink.requests()[requests..]).into_iter().collect();
-    assert!(more.is_subset(&ids_since(&harness, begun - 5 * MINUTE - 3 * SECOND)), "nothing older than the overlap");
+    assert!(
+        more.is_subset(&ids_since(&harness, started_at - 5 * MINUTE - 3 * SECOND)),
+        "nothing older than the overlap"
+    );
     assert!(harness.sink.ledger().counts().values().all(|count| *count == 1));
 }

@@ -14,7 +14,7 @@ async fn harness() -> Harness {
     Harness::new(|setup| {
         setup.vulnerabilities = 400;
         setup.agents = 60;
-        setup.span = Duration::from_secs(90 * 86_400);
+        setup.span = Duration::from_hours(2_160);
     })
     .await
 }
@@ -179,7 +179,7 @@ async fn backfills_hold_what_was_detected_in_their_window() {
         setup.vulnerabilities = 300;
         setup.unified_alerts = 300;
         setup.agents = 60;
-        setup.span = Duration::from_secs(10 * 86_400);
+        setup.span = Duration::from_hours(240);
     })
     .await;
     let sites = harness.console().ids(Kind::Sites);

@@ -69,7 +69,7 @@ async fn harness(guide: &Guide, to: &str, secret: &str) -> Harness {
         setup.unified_alerts = 20;
         setup.vulnerabilities = 120;
         // Within every `since` of the files.
-        setup.span = Duration::from_secs(6 * 3600);
+        setup.span = Duration::from_hours(6);
     })
     .await;
     harness.console().set_token(role(guide, None));

@@ -33,8 +33,8 @@ async fn the_budget_holds_when_every_sink_is_dead() {
     })
     .await;
     // Once more through all of it: requeued records are pulled and refused again.
-    let begun = tokio::time::Instant::now();
-    until("lanes have tried again", async || (begun.elapsed().as_secs() >= 10).then_some(())).await;
+    let started_at = tokio::time::Instant::now();
+    until("lanes have tried again", async || (started_at.elapsed().as_secs() >= 10).then_some(())).await;
 
     let peak = worker.peak_rss();
     let allowed = BUDGET + PROGRAM + LANE * pipelines as u64;

@@ -56,9 +56,9 @@ async fn a_slow_program_holds_up_neither_other_pipelines_nor_the_worker_nor_its_
     })
     .await;
     let before = worker.metrics().await;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let mut answers = Vec::new();
-    while begun.elapsed() < Duration::from_secs(2) || answers.len() < 5 {
+    while started_at.elapsed() < Duration::from_secs(2) || answers.len() < 5 {
         answers.push(livez(&worker).await);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

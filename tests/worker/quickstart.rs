@@ -23,7 +23,7 @@ async fn the_dashboard_and_the_monitor_ask_for_what_the_events_have() {
         setup.activities = 300;
         setup.threats = 100;
         setup.agents = 30;
-        setup.span = Duration::from_secs(6 * 3600);
+        setup.span = Duration::from_hours(6);
     })
     .await;
     harness.write("quickstart.yaml", &pipeline(&harness.server.url(), "http://127.0.0.1:1"));

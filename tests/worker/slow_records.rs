@@ -46,14 +46,14 @@ pub(super) async fn livez(worker: &Process) -> Duration {
 /// How long the healthy pipelines take to deliver all that the console has.
 async fn catch_up(harness: &Harness, worker: &mut Process) -> Duration {
     let owed = harness.owed(Kind::Activities).len();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     HEALTHY.iter().for_each(|name| harness.put_changed(name, json!({})));
-    until_within(Duration::from_secs(60), "the healthy pipelines have caught up", async || {
+    until_within(Duration::from_mins(1), "the healthy pipelines have caught up", async || {
         let delivered = sum(&worker.metrics().await, "events_delivered_total", &HEALTHY);
         (delivered >= (HEALTHY.len() * owed) as u64).then_some(())
     })
     .await;
-    begun.elapsed()
+    started_at.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

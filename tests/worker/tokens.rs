@@ -156,10 +156,10 @@ async fn a_single_run_soon_gives_up_credentials_that_are_refused() {
     pipeline["sinks"][0]["url"] = json!(refusing.input());
     pipeline["sinks"][0]["auth"] = json!({ "type": "bearer", "token": "wrong" });
     harness.put("bolt", &pipeline);
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     let exit = harness.once(&["--once-timeout", "10m"]).await;
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
+    assert!(started_at.elapsed() < Duration::from_secs(100), "{:?}", started_at.elapsed());
     assert_eq!(exit.stdout.matches("given up: ").count(), 2, "{}", exit.stdout);
     assert!(exit.stdout.contains("revoked or expired") && exit.stdout.contains("401"), "{}", exit.stdout);
 }

@@ -176,10 +176,10 @@ async fn errors_inside_good_answers_lose_nothing() {
 async fn alerts_that_are_too_large_are_stepped_over_and_the_rest_arrives_once() {
     const SIZE: usize = 6 << 20;
     let harness = Harness::new(|setup| setup.unified_alerts = 40).await;
-    let begin = system_clock() - 3_600_000_000;
+    let start = system_clock() - 3_600_000_000;
     let mut large = 0;
     for (place, what) in "L..LL.L..".chars().enumerate() {
-        let at = begin + place as i64 * 1000;
+        let at = start + place as i64 * 1000;
         match what {
             'L' => (large, _) = (large + 1, harness.console().generate_oversized(Kind::UnifiedAlerts, at, SIZE)),
             _ => _ = harness.console().generate(Kind::UnifiedAlerts, at),

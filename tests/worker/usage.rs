@@ -291,7 +291,7 @@ async fn a_month_of_many_pipelines_fits_in_memory() {
     let now = Timestamp::now();
     let mut usage = Usage::default();
     for hour in (0..63 * 24_u32).rev() {
-        let until = now.minus(Duration::from_secs(3_600) * hour);
+        let until = now.minus(Duration::from_hours(1) * hour);
         let mut delta = Delta::default();
         let counts = delta.at(until);
         counts.events = u64::from(hour) * 7_919 % 10_007;
@@ -308,7 +308,7 @@ async fn a_month_of_many_pipelines_fits_in_memory() {
     }
     drop(store);
     for format in ["table", "csv", "json", "html"] {
-        let begun = tokio::time::Instant::now();
+        let started_at = tokio::time::Instant::now();
         let arguments = ["report", "--from", "30d", "--to", "now", "--format", format];
         let process = Process::spawn(program(directory.path(), &arguments));
         let id = process.id();
@@ -323,7 +323,7 @@ async fn a_month_of_many_pipelines_fits_in_memory() {
         };
         assert_eq!(exit.code, Some(0), "{}", exit.stderr);
         assert!(exit.stdout.matches("customer-").count() >= pipelines * LANES.len(), "{}", exit.stdout.len());
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = started_at.elapsed().as_secs_f64();
         let megabytes = peak >> 20;
         println!("| report of {pipelines} pipelines, {format} | ≤ 256 MiB | {megabytes} MiB, {seconds:.1} s |");
         assert!(peak <= 256 << 20, "{megabytes} MiB");

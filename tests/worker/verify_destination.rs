@@ -258,7 +258,7 @@ async fn threats_that_the_lane_has_never_read_are_left_to_the_other_repair() {
     let elastic = Double::start(ElasticSearch { name: Some(name), ..ElasticSearch::default() }).await;
     let harness = Harness::new(|setup| {
         setup.threats = 400;
-        setup.span = Duration::from_secs(86_400);
+        setup.span = Duration::from_hours(24);
     })
     .await;
     let sink = json!({
@@ -372,7 +372,7 @@ async fn of_another_target_only_what_came_later_is_judged() {
     let reason = reasons.clone().find(|reason| reason.contains("to another target")).unwrap();
     let mut times = reason.split([' ', ',']).filter_map(|word| Timestamp::parse(word.trim_end_matches(':')).ok());
     let (judged_from, changed) = (times.next().unwrap(), times.next().unwrap());
-    assert!(judged_from.since(changed) >= Duration::from_secs(3_600), "{reason}");
+    assert!(judged_from.since(changed) >= Duration::from_hours(1), "{reason}");
     // A list that was made elsewhere has the same question.
     let list = harness.path("ids");
     std::fs::write(&list, elastic.contract(|elastic| elastic.in_target()).into_iter().collect::<Vec<_>>().join("\n"))
@@ -721,7 +721,7 @@ async fn what_another_exclusion_left_out_is_not_missing() {
     let elastic = Double::start(ElasticSearch::default()).await;
     let harness = Harness::new(|setup| {
         setup.activities = 1_500;
-        setup.span = Duration::from_secs(86_400);
+        setup.span = Duration::from_hours(24);
     })
     .await;
     let mut kinds: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
@@ -777,7 +777,7 @@ async fn what_changed_since_the_lane_has_read_is_named() {
     let elastic = Double::start(ElasticSearch { name: Some(name), ..ElasticSearch::default() }).await;
     let harness = Harness::new(|setup| {
         setup.threats = 400;
-        setup.span = Duration::from_secs(86_400);
+        setup.span = Duration::from_hours(24);
     })
     .await;
     let sink = json!({

@@ -35,7 +35,7 @@ async fn ten_million_owed_events_take_little_memory() {
 async fn peak(count: i64) -> u64 {
     let harness = Harness::new(|setup| {
         setup.activities = 100;
-        setup.span = Duration::from_secs(3_600);
+        setup.span = Duration::from_hours(1);
     })
     .await;
     harness.put_changed("acme", json!({}));
@@ -62,10 +62,10 @@ async fn peak(count: i64) -> u64 {
     let [from, to] = [from, to].map(print_time);
     let arguments = ["verify", "pipelines/acme.yaml", "--from", &from, "--to", &to, "--requests-per-second", "1000"];
     let more = ["--present", "present", "--format", "json", "--list", "list"];
-    let begun = system_clock();
+    let started_at = system_clock();
     let process = Process::spawn(program(harness.root(), &[&arguments[..], &more].concat()));
     let (exit, peak) = process.exit_with_peak().await;
-    println!("{count} owed events: {} s, {} MiB", (system_clock() - begun) / 1_000_000, peak / MIB);
+    println!("{count} owed events: {} s, {} MiB", (system_clock() - started_at) / 1_000_000, peak / MIB);
     let lane = &lanes(&exit)[0];
     assert_eq!(listed(&harness.path("list")), missing, "{lane}");
     assert_eq!((sum(lane, "owed"), sum(lane, "missing")), (count as u64, 3), "{lane}");

@@ -199,7 +199,7 @@ impl Faults {
             "short-pages" => none.with(Fault::ShortPage, 0.2),
             "early-ends" => none.with(Fault::EarlyEnd, 0.02),
             "clock" => none.with(Fault::WrongDate(3600), 0.2),
-            "late" => none.with(Fault::LateArrival(Duration::from_secs(240)), 0.2),
+            "late" => none.with(Fault::LateArrival(Duration::from_mins(4)), 0.2),
             "changes" => none.with(Fault::ChangedWhilePaged, 0.3),
             // Without refused permissions and wrong clocks, which rightly stop a client for minutes. Also without lists
             // that end too early: a client cannot detect them if counts do not help.

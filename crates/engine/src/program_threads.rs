@@ -169,9 +169,9 @@ impl Queue {
         while !state.closed {
             if let Some((pipeline, job)) = state.turns.begin() {
                 drop(state);
-                let begun = processor_time();
+                let started_at = processor_time();
                 job();
-                let took = processor_time().saturating_sub(begun);
+                let took = processor_time().saturating_sub(started_at);
                 state = self.state.lock();
                 state.turns.end(&pipeline, took);
             } else {
@@ -270,9 +270,9 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        let (began, mut begun) = tokio::sync::mpsc::channel::<()>(1);
+        let (start, mut started) = tokio::sync::mpsc::channel::<()>(1);
         let abandoned =
-            timeout(Duration::from_millis(20), threads.run(&pipeline(), move || began.try_send(()).is_ok())).await;
+            timeout(Duration::from_millis(20), threads.run(&pipeline(), move || start.try_send(()).is_ok())).await;
         assert!(abandoned.is_err(), "both threads are busy");
         for (end, waiting) in ends {
             waiting.abort();
@@ -280,7 +280,7 @@ mod tests {
             drop(end);
         }
         assert_eq!(timeout(LONG, threads.run(&pipeline(), || 7)).await.unwrap().unwrap(), 7, "the threads go on");
-        assert_eq!(begun.recv().await, None, "what nobody waits for any more does not begin");
+        assert_eq!(started.recv().await, None, "what nobody waits for any more does not begin");
     }
 
     #[tokio::test]

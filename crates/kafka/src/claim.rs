@@ -13,7 +13,7 @@ use super::send::Message;
 use super::topic::Topic;
 
 /// Time after which a claim that has not changed has expired.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(60);
+const CLAIM_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The name of this process in the topic. Containers often have equal process ids, so a random number is part of the
 /// name.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::error::{code_of, failure_of};
-use super::{Events, Tokens};
+use super::{ClientReports, Tokens};
 
 /// Timeout of one answer of the brokers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,7 +26,7 @@ pub(super) const NO_CREATION: (&str, &str) = ("allow.auto.create.topics", "false
 const SECRET_ENDINGS: [&str; 3] = ["password", "secret", "key.pem"];
 
 /// A producer that any thread may call.
-pub type Producer = FutureProducer<Events>;
+pub type Producer = FutureProducer<ClientReports>;
 
 /// The settings of clients that are used together. Debug prints none of them, since they contain secrets.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct ClientSettings {
     /// librdkafka's settings, with secrets read.
     pub config: BTreeMap<String, String>,
     /// Receives the broker errors of all these clients.
-    pub events: Events,
+    pub events: ClientReports,
 }
 
 impl fmt::Debug for ClientSettings {
@@ -49,7 +49,7 @@ impl ClientSettings {
         let is_secret = |key: &str| SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending));
         let secrets = config.iter().filter(|(key, _)| is_secret(key)).map(|(_, value)| value.as_str().into());
         let brokers = config.get("bootstrap.servers").map_or("", String::as_str);
-        let events = Events::new(brokers, tokens, secrets.collect());
+        let events = ClientReports::new(brokers, tokens, secrets.collect());
         Self { config, events }
     }
 
@@ -67,7 +67,7 @@ impl ClientSettings {
     ///
     /// # Errors
     /// [`Failure::misconfigured`] if librdkafka does not accept the settings. The text has no secrets.
-    pub fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
+    pub fn client<T: FromClientConfigAndContext<ClientReports>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
         let mut config: ClientConfig = self.config.clone().into_iter().collect();
         for (key, value) in more {
             config.set(*key, *value);

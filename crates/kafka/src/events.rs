@@ -37,7 +37,7 @@ pub trait Tokens: Debug + Send + Sync {
 
 /// Receives librdkafka's broker errors, and fetches tokens when it asks for them.
 #[derive(Debug, Clone)]
-pub struct Events {
+pub struct ClientReports {
     brokers: Arc<str>,
     pub(super) tokens: Option<Arc<dyn Tokens>>,
     /// Runs the token requests.
@@ -64,7 +64,7 @@ pub struct BrokerError {
     pub reason: String,
 }
 
-impl Events {
+impl ClientReports {
     /// Token requests run on the caller's runtime.
     pub fn new(brokers: &str, tokens: Option<Arc<dyn Tokens>>, secrets: KnownSecrets) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Events {
     }
 }
 
-impl ClientContext for Events {
+impl ClientContext for ClientReports {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
@@ -159,7 +159,7 @@ impl ClientContext for Events {
     }
 }
 
-impl ConsumerContext for Events {}
+impl ConsumerContext for ClientReports {}
 
 const NO_ANSWER: &str = "; does `brokers` name Kafka's listener, and does it want TLS (`options: { security.protocol: \
                          SSL }`)?";
@@ -189,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn an_untrusted_certificate_is_a_tls_error_in_each_step_of_the_handshake() {
         let code_of = |code, reason: &str| {
-            let events = Events::new("broker", None, KnownSecrets::default());
+            let events = ClientReports::new("broker", None, KnownSecrets::default());
             events.error(RdKafkaError::Global(code), reason);
             events.recent().map(|error| error.code)
         };
@@ -205,7 +205,7 @@ mod tests {
     #[tokio::test]
     async fn a_broker_error_says_what_to_change() {
         let reason_of = |reason: &str| {
-            let events = Events::new("broker", None, KnownSecrets::default());
+            let events = ClientReports::new("broker", None, KnownSecrets::default());
             events.error(RdKafkaError::Global(Code::BrokerTransportFailure), reason);
             events.recent().unwrap().reason
         };

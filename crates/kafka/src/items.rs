@@ -246,7 +246,7 @@ fn emit(
     mut complete: HashMap<u128, u32>,
     out: &mpsc::Sender<Result<(ItemKey, Vec<u8>), Failure>>,
 ) -> Result<(), Failure> {
-    let mut begun: HashMap<u128, (u32, Vec<u8>)> = HashMap::new();
+    let mut unfinished: HashMap<u128, (u32, Vec<u8>)> = HashMap::new();
     topic.scan(|message| {
         if complete.is_empty() {
             return ControlFlow::Break(());
@@ -255,14 +255,14 @@ fn emit(
             return ControlFlow::Continue(());
         };
         let Some(parts) = complete.get(&id).copied() else { return ControlFlow::Continue(()) };
-        let (received, bytes) = begun.entry(id).or_default();
+        let (received, bytes) = unfinished.entry(id).or_default();
         *received += 1;
         bytes.extend_from_slice(part);
         if *received < parts {
             return ControlFlow::Continue(());
         }
         complete.remove(&id);
-        let (_, bytes) = begun.remove(&id).unwrap_or_default();
+        let (_, bytes) = unfinished.remove(&id).unwrap_or_default();
         let key = ItemKey { lane, id, parts, partition: message.partition() };
         match out.blocking_send(Ok((key, bytes))) {
             Ok(()) => ControlFlow::Continue(()),

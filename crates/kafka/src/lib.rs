@@ -34,7 +34,7 @@ mod transactional_producer;
 pub use claim::PROCESS_NAME;
 pub use client_settings::{ClientSettings, Producer, close, find_partitions};
 pub use error::{Class, class, is_refusal};
-pub use events::{BrokerError, Events, Tokens};
+pub use events::{BrokerError, ClientReports, Tokens};
 pub use items::{ItemKey, Items, LaneSize};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client_settings::{ANSWER_TIMEOUT, on_thread};
 use super::topic::Topic;
-use super::{Events, PROCESS_NAME};
+use super::{ClientReports, PROCESS_NAME};
 
 /// Milliseconds after which a process without heartbeats is no member any more.
 const SESSION_TIMEOUT: &str = "10000";
@@ -50,7 +50,7 @@ pub(super) async fn lock(group: String, topic: Topic) -> Result<impl Send + use<
 }
 
 /// Joins the group as its only member. Blocks.
-fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
+fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<ClientReports>, Failure> {
     let what = format!("consumer group `{group}`");
     let failed = |error: RdKafkaError| topic.client_settings.failure(&error, &what);
     let settings = [
@@ -62,9 +62,9 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         // The member reads no messages.
         ("auto.offset.reset", "latest"),
     ];
-    let member: BaseConsumer<Events> = topic.client(&settings)?;
+    let member: BaseConsumer<ClientReports> = topic.client(&settings)?;
     member.subscribe(&[&topic.name]).map_err(failed)?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     loop {
         if let Some(Err(error)) = member.poll(POLL) {
             match failed(error) {
@@ -86,7 +86,7 @@ fn join(group: &str, topic: &Topic) -> Result<BaseConsumer<Events>, Failure> {
         if !members.is_empty() {
             return Ok(member);
         }
-        if begun.elapsed() > JOIN_TIMEOUT {
+        if started_at.elapsed() > JOIN_TIMEOUT {
             return Err(Failure::transient(format!("{what}: the brokers do not let this process join")));
         }
     }

@@ -11,13 +11,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use s1_forwarder_failure::{Failure, FailureKind};
 use tokio::time::Instant;
 
-use super::Events;
+use super::ClientReports;
 use super::client_settings::{ANSWER_TIMEOUT, partitions};
 use super::error::{code_of, is_moving};
 use super::topic::Topic;
 
 /// Timeout of a read without progress. An open transaction hides the records after it until it ends or times out.
-const READ_TIMEOUT: Duration = Duration::from_secs(120);
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 /// Time for which a consumer without a token is polled.
 const TOKEN_POLL: Duration = Duration::from_millis(200);
 const CONSUMER: [(&str, &str); 5] = [
@@ -116,8 +116,8 @@ impl Topic {
         Ok(true)
     }
 
-    pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<Events>, Failure> {
-        let consumer: BaseConsumer<Events> =
+    pub(super) fn consumer(&self, isolation: &str) -> Result<BaseConsumer<ClientReports>, Failure> {
+        let consumer: BaseConsumer<ClientReports> =
             self.client(&[&CONSUMER[..], &[("isolation.level", isolation)]].concat())?;
         if self.client_settings.events.tokens.is_some() {
             // A consumer fetches its token while it is polled.
@@ -132,12 +132,16 @@ impl Topic {
     }
 
     /// Returns the first and the next offset of a partition. Retries while a new or moving partition has no leader.
-    pub(super) fn watermarks(&self, client: &BaseConsumer<Events>, partition: i32) -> Result<(i64, i64), Failure> {
-        let begun = Instant::now();
+    pub(super) fn watermarks(
+        &self,
+        client: &BaseConsumer<ClientReports>,
+        partition: i32,
+    ) -> Result<(i64, i64), Failure> {
+        let started_at = Instant::now();
         loop {
             match client.fetch_watermarks(&self.name, partition, ANSWER_TIMEOUT) {
                 Ok(found) => return Ok(found),
-                Err(error) if is_moving(code_of(&error)) && begun.elapsed() < ANSWER_TIMEOUT => {}
+                Err(error) if is_moving(code_of(&error)) && started_at.elapsed() < ANSWER_TIMEOUT => {}
                 Err(error) => return Err(self.failure(&error)),
             }
             pause(Duration::from_millis(100));

@@ -22,9 +22,9 @@ use super::{ClientSettings, CommitOutcome, PROCESS_NAME, Producer, Sent};
 /// Interval at which a process renews its claim of an id.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Timeout of an initialisation. It may have to end a transaction of the id's last holder.
-const INITIALISE_TIMEOUT: Duration = Duration::from_secs(60);
+const INITIALISE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Upper bound of a transaction if `transaction.timeout.ms` is unknown.
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(1);
 /// Capacity of the queue of slot requests; further requests wait.
 const REQUESTS: usize = 1_024;
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_settings::{ANSWER_TIMEOUT, on_thread};
-use super::{ClientSettings, Events};
+use super::{ClientReports, ClientSettings};
 
 /// Versions of the requests, each known to all brokers from 2.4 to 4.
 mod version {
@@ -87,7 +87,7 @@ impl From<ConfigEntry> for Setting {
 /// A connection to a broker that has accepted a token.
 pub(super) struct TokenAdmin {
     stream: Box<dyn Dialled>,
-    events: Events,
+    events: ClientReports,
     correlation: i32,
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::client_settings::{ANSWER_TIMEOUT, NO_CREATION, close, find_partitions, on_thread};
 use super::error::{Class, class};
 use super::token_admin::{AdminError, Setting, TokenAdmin};
-use super::{ClientSettings, Events};
+use super::{ClientReports, ClientSettings};
 
 /// Timeout of a check whether the brokers answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,7 +90,10 @@ impl Topic {
     }
 
     /// Returns a client that creates no topic when it asks for one.
-    pub(super) fn client<T: FromClientConfigAndContext<Events>>(&self, more: &[(&str, &str)]) -> Result<T, Failure> {
+    pub(super) fn client<T: FromClientConfigAndContext<ClientReports>>(
+        &self,
+        more: &[(&str, &str)],
+    ) -> Result<T, Failure> {
         self.client_settings.client(&[&[NO_CREATION], more].concat())
     }
 
@@ -170,7 +173,7 @@ impl Topic {
     }
 
     /// Returns librdkafka's administrator, which fetches no tokens.
-    async fn admin(&self) -> Result<AdminClient<Events>, Failure> {
+    async fn admin(&self) -> Result<AdminClient<ClientReports>, Failure> {
         let topic = self.clone();
         on_thread(move || topic.client(&[])).await?
     }

@@ -18,7 +18,7 @@ use super::send::Message;
 use super::session::{ProducerSession, fence, probe};
 use super::topic_content::{Entry, IfDamaged};
 use super::transactional_producer::TransactionSlot;
-use super::{BrokerError, CommitOutcome, Events, Sent, Topic, is_refusal};
+use super::{BrokerError, ClientReports, CommitOutcome, Sent, Topic, is_refusal};
 
 /// Time that this process leaves the new holder of a lost id for a claim.
 const AFTER_LOSS: Duration = Duration::from_secs(3);
@@ -91,7 +91,7 @@ pub struct TransactionalId {
     senders: Arc<()>,
     open: Mutex<Option<Arc<ProducerSession>>>,
     /// Reports of librdkafka to the producers of the current session, or of the session that is being started.
-    events: Mutex<Option<Events>>,
+    events: Mutex<Option<ClientReports>>,
     /// Locked while the id is initialised. The start and failure of the last attempt.
     failed: tokio::sync::Mutex<LastFailure>,
     reader: Reader,
@@ -301,12 +301,12 @@ impl TransactionalId {
     async fn fence(&self, topic: &Topic, id: &str) -> Result<(), Failure> {
         let requested_at = Instant::now();
         let mut last = self.fenced.lock().await;
-        if last.as_ref().is_some_and(|(fenced, began)| fenced == id && *began >= requested_at) {
+        if last.as_ref().is_some_and(|(fenced, started_at)| fenced == id && *started_at >= requested_at) {
             return Ok(());
         }
-        let began = Instant::now();
+        let started_at = Instant::now();
         fence(&topic.client_settings, id).await?;
-        *last = Some((id.to_owned(), began));
+        *last = Some((id.to_owned(), started_at));
         Ok(())
     }
 }

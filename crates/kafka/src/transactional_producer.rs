@@ -248,7 +248,7 @@ impl TransactionalProducer {
                 sent.send_message(&self.producer, message).await;
             }
         }
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             // The transaction is incomplete without a refused message, and librdkafka sends no others after it.
             if let Some(code) = commits.iter_mut().find_map(|commit| commit.sent.failure()) {
@@ -267,7 +267,7 @@ impl TransactionalProducer {
                 RdKafkaError::Transaction(inner) if !inner.is_fatal() && inner.txn_requires_abort() => {
                     return Ok(Some(inner.code()));
                 }
-                error if is_retriable(error) && begun.elapsed() < self.timeout => {}
+                error if is_retriable(error) && started_at.elapsed() < self.timeout => {}
                 _ => return Err(self.fail(&error)),
             }
         }
@@ -278,8 +278,8 @@ impl TransactionalProducer {
     /// messages under this id until then. So the producers change roles when messages were not acknowledged in time,
     /// and the lanes continue with the other producer.
     async fn abort(&mut self, commits: Vec<LaneCommit>, code: Code, is_abandoned: bool) -> Result<(), Failure> {
-        let begun = Instant::now();
-        let mut is_aborted = self.abort_once(begun).await?;
+        let started_at = Instant::now();
+        let mut is_aborted = self.abort_once(started_at).await?;
         if self.report_abort(commits, code, is_abandoned).await {
             self.roles.retire(self.index);
         }
@@ -291,16 +291,18 @@ impl TransactionalProducer {
             let is_shared = self.is_shared();
             let arrived = std::iter::from_fn(|| self.requests.try_recv().ok());
             self.waiting.extend(arrived.filter(|request| request.alone != is_shared));
-            is_aborted = self.abort_once(begun).await?;
+            is_aborted = self.abort_once(started_at).await?;
         }
         Ok(())
     }
 
     /// Returns false if the brokers have not ended the transaction yet.
-    async fn abort_once(&mut self, begun: Instant) -> Result<bool, Failure> {
+    async fn abort_once(&mut self, started_at: Instant) -> Result<bool, Failure> {
         match self.end(|producer| producer.abort_transaction(CALL)).await? {
             Ok(()) => Ok(true),
-            Err(error) if is_retriable(&error) && !(self.is_shared() && begun.elapsed() >= self.timeout) => Ok(false),
+            Err(error) if is_retriable(&error) && !(self.is_shared() && started_at.elapsed() >= self.timeout) => {
+                Ok(false)
+            }
             Err(error) => Err(self.fail(&error)),
         }
     }
@@ -312,8 +314,8 @@ impl TransactionalProducer {
     ) -> Result<Result<(), RdKafkaError>, Failure> {
         // The time is measured on the call's thread, since the runtime may be busy.
         let timed = |producer: &Producer| {
-            let begun = Instant::now();
-            (call(producer), begun.elapsed())
+            let started_at = Instant::now();
+            (call(producer), started_at.elapsed())
         };
         let (ended, took) = self.call(timed).await?;
         self.end_txn.called(took);

@@ -13,20 +13,20 @@ pub enum Clock {
         /// Time of day at `begun`.
         start: Timestamp,
         /// The moment from which time is counted.
-        begun: Instant,
+        started_at: Instant,
     },
 }
 
 impl Clock {
     /// Creates a clock that shows `start` now and moves with tokio's clock.
     pub fn simulated(start: Timestamp) -> Self {
-        Self::Simulated { start, begun: Instant::now() }
+        Self::Simulated { start, started_at: Instant::now() }
     }
 
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Simulated { start, begun } => start.plus(begun.elapsed()),
+            Self::Simulated { start, started_at } => start.plus(started_at.elapsed()),
         }
     }
 }

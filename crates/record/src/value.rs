@@ -55,7 +55,7 @@ impl<'a> Value<'a> {
 
     /// Returns the value without its number. A caller that uses it leaves the field to others.
     #[inline]
-    pub const fn kept(self) -> Self {
+    pub const fn unmarked(self) -> Self {
         Self { slot: 0, ..self }
     }
 

@@ -69,7 +69,7 @@ impl FileStore {
 
     /// Returns a store for reading next to the process that owns the state. It takes no lock and creates nothing. The
     /// files that it reads are whole, since checkpoints are replaced and never written in place.
-    pub fn look_at(directory: &Path) -> Self {
+    pub fn open_read_only(directory: &Path) -> Self {
         Self { lanes: directory.join(LANES), _lock: None, turns: WeakCache::default() }
     }
 

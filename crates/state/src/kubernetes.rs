@@ -25,7 +25,7 @@ const CALLS: usize = 8;
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 /// Time after which a chunk that no head names counts as left over from a crash.
-const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED: Duration = Duration::from_hours(1);
 /// Attempts at a claim while another process writes.
 const CLAIMS: usize = 8;
 

@@ -99,7 +99,7 @@ impl StoreLocation {
                 let directory = area.map_or_else(|| directory.clone(), |area| directory.join(area));
                 Ok(Arc::new(match access {
                     Access::Write { .. } => super::file::blocking(move || FileStore::open(&directory)).await?,
-                    Access::Read => FileStore::look_at(&directory),
+                    Access::Read => FileStore::open_read_only(&directory),
                 }))
             }
             #[cfg(feature = "kubernetes")]

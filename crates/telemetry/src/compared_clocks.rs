@@ -9,7 +9,7 @@ use super::HumanDuration;
 use crate::usage::OwnClock;
 
 /// Time for which a comparison of clocks holds. Clocks are compared at each poll.
-const CLOCK_KNOWN_FOR: Duration = Duration::from_secs(86_400);
+const CLOCK_KNOWN_FOR: Duration = Duration::from_hours(24);
 const MINUTE_MICROS: i64 = 60_000_000;
 
 /// The last comparison of the clock of a lane's console with ours.

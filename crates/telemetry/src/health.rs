@@ -21,7 +21,7 @@ impl HealthPart {
     fn patience(self) -> Duration {
         match self {
             Self::Runtime => Duration::from_secs(30),
-            Self::Supervisor => Duration::from_secs(60),
+            Self::Supervisor => Duration::from_mins(1),
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct HistorySample {
 
 impl History {
     /// Time between two samples.
-    pub(super) const STEP: Duration = Duration::from_secs(300);
+    pub(super) const STEP: Duration = Duration::from_mins(5);
     /// Twelve hours.
     const MAX_SAMPLES: usize = 144;
 

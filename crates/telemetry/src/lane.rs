@@ -22,7 +22,7 @@ use super::state_history::{RecentError, StateHistory};
 use crate::usage::LaneUsage;
 
 /// A failing lane that waits longer than this for its next attempt names the command that ends the wait.
-const LONG_WAIT: Duration = Duration::from_secs(120);
+const LONG_WAIT: Duration = Duration::from_mins(2);
 /// See [`LaneMetrics::add_repair`].
 const MAX_REPAIRS: usize = 4;
 

@@ -10,7 +10,7 @@ use s1_forwarder_record::{Clock, Stream, Timestamp};
 use tracing::{info, warn};
 
 use super::notices::NoticeKind;
-use super::shown::{LaneEvent, LaneState, LaneStateKind, Shown};
+use super::shown::{LaneChange, LaneState, LaneStateKind, Shown};
 use super::{LabelCount, LaneMetrics, RareCount, Telemetry};
 use crate::usage::Counts;
 
@@ -77,7 +77,7 @@ struct LogLines {
 /// Number of lines at once.
 const MAX_LINES: u32 = 10;
 /// After [`MAX_LINES`], one line in each period of this length.
-const LINE_PERIOD: Duration = Duration::from_secs(60);
+const LINE_PERIOD: Duration = Duration::from_mins(1);
 
 impl Default for LogLines {
     fn default() -> Self {
@@ -295,7 +295,7 @@ impl Meter {
 
     /// Reports that an attempt failed on this side.
     pub fn failed(&self, side: Side, failure: &Failure) {
-        self.report(LaneEvent::Failed(side, failure.clone()));
+        self.report(LaneChange::Failed(side, failure.clone()));
     }
 
     /// Reports that another process has the lane, or that it is unknown what was committed. The failure says which.
@@ -310,12 +310,12 @@ impl Meter {
     }
 
     /// Shows what happened, and logs what that changes. The caller runs within the lane's span.
-    pub fn report(&self, event: LaneEvent) {
+    pub fn report(&self, event: LaneChange) {
         let now = self.clock.now();
         let attempted = event.failing_state();
         // The console's statement about the token holds until the console says something else, also if the lane begins
         // again.
-        let is_of_console = matches!(event, LaneEvent::Failed(Side::Console, _) | LaneEvent::ConsoleAnswers(_));
+        let is_of_console = matches!(event, LaneChange::Failed(Side::Console, _) | LaneChange::ConsoleAnswers(_));
         let mut reported = self.reported.lock();
         if !reported.shown.add(event) {
             return;
@@ -372,7 +372,7 @@ mod tests {
         }
         assert_eq!(logged, u64::from(MAX_LINES) + 59);
         // The next line says how many there were.
-        assert_eq!(lines.take(begin.plus(Duration::from_secs(3_600))), Some(59));
+        assert_eq!(lines.take(begin.plus(Duration::from_hours(1))), Some(59));
         // After a while, each change is logged again.
         let later = begin.plus(Duration::from_secs(10_000));
         assert!((0..MAX_LINES).all(|_| lines.take(later) == Some(0)) && lines.take(later).is_none());
@@ -391,19 +391,19 @@ mod tests {
         after(60).await;
         // Neither an attempt of another part nor its success is an attempt of the sink.
         meter.failed(Side::Console, &Failure::transient("timeout"));
-        meter.report(LaneEvent::ConsoleAnswers(None));
+        meter.report(LaneChange::ConsoleAnswers(None));
         let last = || meter.metrics.recent_errors().pop().unwrap();
-        assert_eq!((last().time, last().count), (start.plus(Duration::from_secs(60)), 2));
+        assert_eq!((last().time, last().count), (start.plus(Duration::from_mins(1)), 2));
         assert_eq!(meter.metrics.failing_since(), Some(start));
-        meter.report(LaneEvent::SinkAccepts);
+        meter.report(LaneChange::SinkAccepts);
         assert_eq!(meter.metrics.failing_since(), None);
 
         // One pass fails, the others go on.
         let pass = Failure::transient("alerts: 500");
         meter.failed(Side::Console, &pass);
-        meter.report(LaneEvent::ConsoleAnswers(Some(pass.clone())));
+        meter.report(LaneChange::ConsoleAnswers(Some(pass.clone())));
         assert_eq!((last().count, meter.metrics.state()), (1, LaneState::of(Side::Console, &pass)));
-        meter.report(LaneEvent::ConsoleAnswers(None));
+        meter.report(LaneChange::ConsoleAnswers(None));
         assert_eq!(meter.metrics.state().kind, LaneStateKind::Running);
     }
 
@@ -414,13 +414,13 @@ mod tests {
         let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
         let before = start();
         before.failed(Side::Console, &Failure::unauthorized("401"));
-        before.report(LaneEvent::LaneEnds);
+        before.report(LaneChange::LaneEnds);
         let after = start();
-        for event in [LaneEvent::LaneBegins, LaneEvent::CheckpointStored, LaneEvent::SinkAccepts] {
+        for event in [LaneChange::LaneBegins, LaneChange::CheckpointStored, LaneChange::SinkAccepts] {
             after.report(event);
             assert_eq!(after.metrics.token_problem(), Some(TokenProblem::Refused));
         }
-        after.report(LaneEvent::ConsoleAnswers(None));
+        after.report(LaneChange::ConsoleAnswers(None));
         assert_eq!(after.metrics.token_problem(), None);
     }
 }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use s1_forwarder_record::Timestamp;
 
 /// Time between two lines of one kind.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 
 /// Facts that the log of a lane reports of single events, in the order of its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +34,8 @@ pub(super) struct Notices(Mutex<Vec<Pending>>);
 #[derive(Debug)]
 struct Pending {
     kind: NoticeKind,
-    told_at: Timestamp,
-    untold: Option<Notice>,
+    reported_at: Timestamp,
+    unreported: Option<Notice>,
 }
 
 /// The content of one line.
@@ -56,14 +56,14 @@ impl Notices {
         match kinds.binary_search_by_key(&kind, |pending| pending.kind) {
             Err(place) => {
                 kinds.reserve_exact(1);
-                kinds.insert(place, Pending { kind, told_at: now, untold: None });
+                kinds.insert(place, Pending { kind, reported_at: now, unreported: None });
                 Some(notice())
             }
             Ok(place) => {
                 let pending = kinds.get_mut(place)?;
-                match &mut pending.untold {
-                    Some(untold) => untold.count = untold.count.saturating_add(count),
-                    None => pending.untold = Some(notice()),
+                match &mut pending.unreported {
+                    Some(unreported) => unreported.count = unreported.count.saturating_add(count),
+                    None => pending.unreported = Some(notice()),
                 }
                 pending.take_due(now)
             }
@@ -80,7 +80,7 @@ impl Notices {
         let mut kinds = self.0.lock();
         let take = |pending: &mut Pending| match now {
             Some(now) => pending.take_due(now),
-            None => pending.untold.take(),
+            None => pending.unreported.take(),
         };
         kinds.iter_mut().filter_map(|pending| Some((pending.kind, take(pending)?))).collect()
     }
@@ -88,12 +88,12 @@ impl Notices {
 
 impl Pending {
     fn take_due(&mut self, now: Timestamp) -> Option<Notice> {
-        if now.since(self.told_at) < PERIOD {
+        if now.since(self.reported_at) < PERIOD {
             return None;
         }
-        let untold = self.untold.take()?;
-        self.told_at = now;
-        Some(untold)
+        let unreported = self.unreported.take()?;
+        self.reported_at = now;
+        Some(unreported)
     }
 }
 
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn the_first_event_is_told_at_once_and_the_others_together_after_a_minute() {
-        let begin = Timestamp::from_micros(1_790_000_000_000_000);
-        let at = |second| begin.plus(Duration::from_secs(second));
+        let start = Timestamp::from_micros(1_790_000_000_000_000);
+        let at = |second| start.plus(Duration::from_secs(second));
         let reported = |count, id: &str| Some(Notice { count, reason: "no field".into(), record_id: id.into() });
         let all = Notices::default();
         let add = |now, count, reason: &str, id: &str| all.add(NoticeKind::MapErrors, now, count, reason, id);

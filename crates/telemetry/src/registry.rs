@@ -464,7 +464,7 @@ impl Pipeline {
 }
 
 impl Rates {
-    const TIME_CONSTANT: Duration = Duration::from_secs(60);
+    const TIME_CONSTANT: Duration = Duration::from_mins(1);
 
     fn sample(&mut self, metrics: &LaneMetrics, now: Timestamp) {
         let sample = Sample {

@@ -10,7 +10,7 @@ use super::registry::Pipeline;
 use super::{LaneMetrics, Telemetry, lane_span};
 
 /// Interval of the lines about one lane.
-const REMINDER_INTERVAL: Duration = Duration::from_secs(30 * 60);
+const REMINDER_INTERVAL: Duration = Duration::from_mins(30);
 
 impl Telemetry {
     /// Logs each lane that has failed for half an hour since the last line about it; called every few seconds.
@@ -43,7 +43,7 @@ fn remind(metrics: &LaneMetrics, failing: Duration, attempts: u64) {
 mod tests {
     use super::*;
     use crate::logs::tests::json_lines;
-    use crate::{LaneEvent, LaneState, Meter};
+    use crate::{LaneChange, LaneState, Meter};
     use s1_forwarder_failure::{Failure, Side};
     use s1_forwarder_record::{Clock, Stream};
 
@@ -85,7 +85,7 @@ mod tests {
             assert!(after(29).await.is_empty());
             assert_eq!(after(61).await[0]["failing_for"], "2 h 0 min");
             json_lines(|| {
-                for event in [LaneEvent::CheckpointStored, LaneEvent::SinkAccepts, LaneEvent::ConsoleAnswers(None)] {
+                for event in [LaneChange::CheckpointStored, LaneChange::SinkAccepts, LaneChange::ConsoleAnswers(None)] {
                     threats.report(event);
                 }
             });

@@ -166,7 +166,7 @@ impl LaneStateKind {
 
 /// A change in a lane, as far as it alters the state that the lane shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LaneEvent {
+pub enum LaneChange {
     /// The lane begins, or begins again.
     LaneBegins,
     /// The lane waits for `state rename`. The text is the reason.
@@ -187,7 +187,7 @@ pub enum LaneEvent {
     LaneEnds,
 }
 
-impl LaneEvent {
+impl LaneChange {
     /// Returns the state that this change causes. `None` if it is no failure.
     pub fn failing_state(&self) -> Option<LaneState> {
         match self {
@@ -220,30 +220,30 @@ pub struct Shown {
 
 impl Shown {
     /// Adds a change. Returns false if it says nothing new.
-    pub fn add(&mut self, event: LaneEvent) -> bool {
+    pub fn add(&mut self, event: LaneChange) -> bool {
         let failing = event.failing_state();
         match event {
-            LaneEvent::LaneBegins => *self = Self::default(),
-            LaneEvent::WaitsForRename(reason) => {
+            LaneChange::LaneBegins => *self = Self::default(),
+            LaneChange::WaitsForRename(reason) => {
                 *self = Self { phase: LaneState::new(LaneStateKind::Renamed, reason), ..Self::default() }
             }
-            LaneEvent::LaneEnds => *self = Self { phase: LaneStateKind::Done.into(), ..Self::default() },
-            LaneEvent::FindsOrphans(_) | LaneEvent::Failed(Side::Claim | Side::Store | Side::Copy, _) => {
+            LaneChange::LaneEnds => *self = Self { phase: LaneStateKind::Done.into(), ..Self::default() },
+            LaneChange::FindsOrphans(_) | LaneChange::Failed(Side::Claim | Side::Store | Side::Copy, _) => {
                 self.store = failing;
             }
-            LaneEvent::Halted(_) | LaneEvent::Failed(Side::Sink | Side::DeadLetters, _) => self.sink = failing,
-            LaneEvent::Failed(Side::Console, failure) => self.console = Some(Box::new(failure)),
-            LaneEvent::CheckpointStored => {
+            LaneChange::Halted(_) | LaneChange::Failed(Side::Sink | Side::DeadLetters, _) => self.sink = failing,
+            LaneChange::Failed(Side::Console, failure) => self.console = Some(Box::new(failure)),
+            LaneChange::CheckpointStored => {
                 if self.store.take().is_none() {
                     return false;
                 }
                 self.phase = LaneStateKind::Running.into();
             }
-            LaneEvent::SinkAccepts => {
+            LaneChange::SinkAccepts => {
                 self.sink = None;
                 self.phase = LaneStateKind::Running.into();
             }
-            LaneEvent::ConsoleAnswers(of_other_pass) => {
+            LaneChange::ConsoleAnswers(of_other_pass) => {
                 if of_other_pass.is_some() && self.console.as_deref() == of_other_pass.as_ref() {
                     return false;
                 }

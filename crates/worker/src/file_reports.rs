@@ -18,7 +18,7 @@ use crate::pipeline::{self, Changes, Files, Pipeline, Problem};
 const MAX_LOGGED_FILES: usize = 100;
 
 /// Interval of the warning that there is nothing to run.
-const WARN_IDLE_EVERY: Duration = Duration::from_secs(3600);
+const WARN_IDLE_EVERY: Duration = Duration::from_hours(1);
 
 /// Reports pipeline files in the log, on the status page and in metrics.
 pub struct FileReports {

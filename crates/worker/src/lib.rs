@@ -155,10 +155,10 @@ impl OpenedWorker {
         let store = shared.stores.main();
         let report = |result| health.set_state_store(result);
         retry_while_transient("the state store", async || store.check_access().await, |_| true, report).await?;
-        let Options { instance, identity, .. } = &*shared.options;
+        let Options { instance, process_name, .. } = &*shared.options;
         let cluster = match &shared.options.cluster {
             Some(settings) => {
-                let join = async || cluster::join(settings, instance, identity, telemetry.clone()).await;
+                let join = async || cluster::join(settings, instance, process_name, telemetry.clone()).await;
                 let report = |result| health.set_api_server(result);
                 Some(retry_while_transient("the API server", join, ClusterError::is_transient, report).await?)
             }
@@ -280,7 +280,7 @@ mod tests {
             }
         };
         let states = async { [stopped("built").await, stopped("runs").await, stopped("acme").await] };
-        let [built, runs, acme] = timeout(Duration::from_secs(60), states).await.unwrap();
+        let [built, runs, acme] = timeout(Duration::from_mins(1), states).await.unwrap();
         assert!(built.contains("internal error with built/threats/panics-in-its-lane, please"), "{built}");
         assert!(runs.contains("internal error") && runs.contains("a mistake"), "{runs}");
         assert!(acme.contains("no mistake"), "{acme}");

@@ -29,7 +29,7 @@ pub struct Options {
     /// How workers share the pipelines; `None` if this worker runs all of them.
     pub cluster: Option<cluster::ClusterSettings>,
     /// Name of this process in stores that several processes use.
-    pub identity: String,
+    pub process_name: String,
     /// `--lease`.
     pub lease: Duration,
     /// `--renamed-wait`; `None` is indefinitely.
@@ -126,7 +126,7 @@ impl Options {
 
     /// Opens the state, or an area of it, for writing.
     pub(super) async fn open_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
-        self.state.open(&self.instance, Access::Write { owner: &self.identity }, area).await
+        self.state.open(&self.instance, Access::Write { owner: &self.process_name }, area).await
     }
 
     /// Opens the state, or an area of it, for reading.
@@ -156,7 +156,7 @@ impl Default for Options {
             cluster: None,
             lease: Duration::from_secs(15),
             renamed_wait: None,
-            identity: process_identity(),
+            process_name: process_identity(),
             memory_budget: 512 << 20,
             remembered_max: REMEMBERED_MAX,
             checkpoint_interval: Duration::ZERO,

@@ -195,7 +195,7 @@ pub async fn release_name(options: &Options, name: &str) -> Result<Option<std::p
     // Without the lock of the area, which the worker has.
     let access = match options.state {
         s1_forwarder_state::StoreLocation::File(_) => Access::Read,
-        _ => Access::Write { owner: &options.identity },
+        _ => Access::Write { owner: &options.process_name },
     };
     let store = options.state.open(&options.instance, access, Some(owners_area())).await?;
     let mut owners = decode(store.claim(&key()).await?.as_deref())?;

@@ -70,7 +70,7 @@ impl Reporter {
         let mut is_told = false;
         let mut has_failed = false;
         loop {
-            let begun = Instant::now();
+            let started_at = Instant::now();
             match self.measure_dead_letters_once().await {
                 Ok(stored) => {
                     if stored > 0 && !is_told {
@@ -87,7 +87,7 @@ impl Reporter {
                 }
             }
             // A topic is read to be measured: that may take a hundredth of the time.
-            sleep(self.dead_letters.measure_interval().max(begun.elapsed() * 100)).await;
+            sleep(self.dead_letters.measure_interval().max(started_at.elapsed() * 100)).await;
         }
     }
 

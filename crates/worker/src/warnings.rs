@@ -103,7 +103,7 @@ struct ScopeOfToken {
 /// The scopes of one level that a token sees, as last listed.
 #[derive(Debug)]
 struct Listing {
-    begun: Instant,
+    started_at: Instant,
     seen: Arc<OnceCell<VisibleScopes>>,
 }
 
@@ -144,11 +144,11 @@ impl Warnings {
         key: &'static str,
         max_age: Duration,
     ) -> Arc<OnceCell<VisibleScopes>> {
-        let new = || Listing { begun: Instant::now(), seen: Arc::default() };
+        let new = || Listing { started_at: Instant::now(), seen: Arc::default() };
         let mut known = self.0.lock();
         let listed = (console.url.host().to_owned(), tokens_of(console), key);
         let listing = known.listings.entry(listed).or_insert_with(new);
-        if listing.seen.initialized() && listing.begun.elapsed() >= max_age {
+        if listing.seen.initialized() && listing.started_at.elapsed() >= max_age {
             *listing = new();
         }
         listing.seen.clone()

@@ -13,10 +13,10 @@ pub(super) const MAX_TIME: Duration = Duration::from_secs(15);
 
 /// Runs the tests until they have taken `longest`. The tests that are left have failed.
 pub(super) fn run(pipeline: &Pipeline, longest: Duration) -> Vec<Finding> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let finding = |case: &Case| {
         let subject = format!("{TEST}{}", case.name);
-        if begun.elapsed() >= longest {
+        if started_at.elapsed() >= longest {
             let reason = format!(
                 "not run: the tests before it took the {} s that all tests of a file have; make the programs faster, or \
                  divide the tests among files",

@@ -12,9 +12,9 @@ use crate::settings::{Id, SecretError, UsedProxy};
 use crate::source::{PullSettings, Request, SeenScope, TimeField, VisibleScopes, Window, named_scopes, read_page};
 
 /// A token that expires within this time gets a warning.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+const SOON: Duration = Duration::from_hours(336);
 /// A larger difference between the two clocks gets a warning. The console's `Date` header has whole seconds.
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 /// Connectors quote this rate per token from SentinelOne's documentation.
 const CONSOLE_RATE: f64 = 25.0;
 /// Names of accounts, sites or groups in one row.

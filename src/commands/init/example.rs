@@ -71,11 +71,11 @@ impl Example {
 
     /// Replaces the streams, unless none is given.
     pub fn streams(&mut self, streams: &[Stream]) -> &mut Self {
-        let begin = self.lines.iter().position(|line| line.starts_with("streams:"));
-        if let (Some(begin), false) = (begin, streams.is_empty()) {
-            let length = self.lines[begin + 1..].iter().take_while(|line| line.starts_with(' ')).count();
+        let start = self.lines.iter().position(|line| line.starts_with("streams:"));
+        if let (Some(start), false) = (start, streams.is_empty()) {
+            let length = self.lines[start + 1..].iter().take_while(|line| line.starts_with(' ')).count();
             let lines = streams.iter().map(|stream| format!("  {}: {{}}", stream.name()));
-            let removed = self.lines.splice(begin + 1..=begin + length, lines).count();
+            let removed = self.lines.splice(start + 1..=start + length, lines).count();
             // The sink begins after the streams.
             self.sink = self.sink + streams.len() - removed;
         }
@@ -99,9 +99,9 @@ impl Example {
                 }
             }
             Some(line) => {
-                let begin = &line[..line.len() - key_of(line).map_or(0, |(_, rest)| rest.len())];
-                let rest = &line[begin.len()..];
-                *line = with_comment(format!("{begin} {value}"), &rest[comment(rest)..]);
+                let start = &line[..line.len() - key_of(line).map_or(0, |(_, rest)| rest.len())];
+                let rest = &line[start.len()..];
+                *line = with_comment(format!("{start} {value}"), &rest[comment(rest)..]);
             }
             None if value.is_empty() => {}
             None => self.lines.insert(self.sink + 1, format!("    {key}: {value}")),

@@ -11,7 +11,7 @@ use crate::usage::{Counts, LatencyBound, Usage, WindowUsage, hour_of, hour_start
 use crate::worker::UsageStoreError;
 
 /// Longest time from the reading of `--to now` to the report.
-const A_MOMENT: Duration = Duration::from_secs(60);
+const A_MOMENT: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
@@ -337,7 +337,7 @@ mod tests {
     use super::*;
     use crate::usage::{CountedTime, Delta};
 
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
     /// Midnight.
     const NOW: Timestamp = Timestamp::from_micros(1_790_035_200_000_000);
 
@@ -357,7 +357,7 @@ mod tests {
     fn usage(from: u32, to: u32) -> Usage {
         let mut usage = Usage::default();
         for hour in (to * 24..from * 24).rev() {
-            let until = NOW.minus(Duration::from_secs(3_600) * (hour + 1));
+            let until = NOW.minus(Duration::from_hours(1) * (hour + 1));
             let mut delta = Delta::default();
             delta.at(until).events = 1;
             delta.at(until).latency.add(Duration::from_secs(1));
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn an_hour_counts_as_a_whole_or_not_at_all() {
-        const MINUTE: Duration = Duration::from_secs(60);
+        const MINUTE: Duration = Duration::from_mins(1);
         let usage = usage(5, 0);
         let day = days_ago(2);
         let row =
@@ -413,12 +413,12 @@ mod tests {
     /// The worker's clock was three hours ahead, and it has ended.
     #[test]
     fn what_was_written_by_a_clock_that_was_ahead_happened_until_now() {
-        let ahead = NOW.plus(Duration::from_secs(3 * 3_600));
+        let ahead = NOW.plus(Duration::from_hours(3));
         let mut usage = usage(5, 0);
         let mut delta = Delta::default();
         delta.at(ahead).events = 10;
         usage.add(&delta, CountedTime { from: ahead, until: ahead, is_over: true, write: (1, 2) });
-        let now = NOW.plus(Duration::from_secs(60));
+        let now = NOW.plus(Duration::from_mins(1));
         let row = of_lane(id(), Some(usage), Window { from: days_ago(1), to: now, now });
         assert_eq!((row.counts().map(|counts| counts.events), row.has_gap), (Some(24 + 10), true));
         assert_eq!((row.known.map(|known| known.1), reasons(&row)), (Some(NOW), vec![(NOW, now, "not_stored")]));

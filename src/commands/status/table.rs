@@ -202,7 +202,7 @@ pub(super) mod tests {
 
     fn failing() -> LaneRow {
         let error = format!("the console answered 403 Forbidden: {}", "no permission ".repeat(20));
-        let since = now().minus(Duration::from_secs(660)).to_string();
+        let since = now().minus(Duration::from_mins(11)).to_string();
         lane(json!({ "state": "console_refused", "up": false, "error": error, "failing_since": since }))
     }
 

@@ -208,11 +208,13 @@ fn print_lane(report: &DestinationReport) -> std::io::Result<()> {
         print_line(format!("{lane}: elsewhere: {count} in {place}"))?;
     }
     if let Some(returned) = returned {
-        let RepairReport { repaired, not_visible, dead_letters, vanished_again, gone, refused } = returned;
+        let RepairReport { repaired, not_visible, dead_letters, found_meanwhile, vanished_again, gone, refused } =
+            returned;
         print_line(format!("{lane}: repaired: {repaired}"))?;
         for (count, what) in [
             (not_visible, "delivered again, and not to be seen yet"),
             (dead_letters, "became dead letters: the destination refused them"),
+            (found_meanwhile, "not delivered: they are there now"),
             (vanished_again, "not delivered: they vanished again within a day: a rule of the destination?"),
             (gone, "not delivered: the console no longer shows them in this version"),
         ] {

@@ -33,7 +33,7 @@ const MEASURES: [Measure; 4] = [
 ];
 
 /// From here on a slope means something. A shorter life is judged by its first and last third, with more noise.
-const LONG: Duration = Duration::from_secs(900);
+const LONG: Duration = Duration::from_mins(15);
 
 /// Medians that are made of the samples of a life, so that one busy moment counts little.
 const BLOCKS: usize = 18;
@@ -92,9 +92,9 @@ impl Life {
 
     /// Medians of the life after its first fifth, in which it fills caches and pools.
     fn blocks(&self) -> Vec<Sample> {
-        let begin = self.0[0].at;
+        let start = self.0[0].at;
         let end = self.0[self.0.len() - 1].at;
-        let warm = begin + (end - begin) / 5.0;
+        let warm = start + (end - start) / 5.0;
         let warm: Vec<_> = self.0.iter().copied().filter(|sample| sample.at >= warm).collect();
         let size = warm.len().div_ceil(BLOCKS).max(1);
         warm.chunks(size).map(middle).collect()

@@ -68,7 +68,7 @@ impl Size {
 
     /// Whether consoles refuse tokens before the new ones are there. A lane then waits for one to five minutes.
     fn refuses_early(&self) -> bool {
-        self.time >= Duration::from_secs(600)
+        self.time >= Duration::from_mins(10)
     }
 
     /// How long the last records may take. One that no count shows is found when its time is closed, one and a half
@@ -90,17 +90,17 @@ async fn nothing_grows_and_nothing_is_lost_in_a_long_run() {
     let mut kills = 0;
     // What had arrived when the last process began: only this may come again because of a kill.
     let mut before = BTreeMap::new();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let mut step = interval(size.step);
     let mut sample = interval(size.sample);
     step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut samples = 0_usize;
-    while begun.elapsed() < size.time {
+    while started_at.elapsed() < size.time {
         tokio::select! {
             _ = step.tick() => disturbances.step(&mut scene),
             _ = sample.tick() => {
-                let taken = Sample::take(&mut worker, begun.elapsed().as_secs_f64()).await;
+                let taken = Sample::take(&mut worker, started_at.elapsed().as_secs_f64()).await;
                 life.add(taken);
                 samples += 1;
                 if samples.is_multiple_of(12) {
@@ -109,7 +109,7 @@ async fn nothing_grows_and_nothing_is_lost_in_a_long_run() {
                 }
             }
         }
-        if kills < KILLS && begun.elapsed() >= size.kill(kills + 1) {
+        if kills < KILLS && started_at.elapsed() >= size.kill(kills + 1) {
             worker.kill().await;
             before = arrived_at_last(&scene).await;
             kills += 1;

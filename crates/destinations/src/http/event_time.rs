@@ -48,9 +48,9 @@ mod tests {
     #[test]
     fn a_time_beyond_the_limits_is_replaced_by_the_current_one() {
         let now = Timestamp::from_micros(1_789_547_400_000_000);
-        let limits = TimeLimits { past: Duration::from_secs(3_600), future: Duration::from_secs(60) };
-        let hour = Duration::from_secs(3_600);
-        let minute = Duration::from_secs(60);
+        let limits = TimeLimits { past: Duration::from_hours(1), future: Duration::from_mins(1) };
+        let hour = Duration::from_hours(1);
+        let minute = Duration::from_mins(1);
         let least = Duration::from_micros(1);
         for (own, is_kept) in [
             (now, true),

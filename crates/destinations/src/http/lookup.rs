@@ -99,7 +99,7 @@ pub(crate) fn by_status(response: &ResponseView<'_>) -> Inconclusive {
 fn of_outcome(outcome: Outcome) -> Inconclusive {
     match outcome {
         Outcome::Failed(Failure { kind: Transient, reason, retry_after }) => {
-            Inconclusive::Later { reason, after: retry_after }
+            Inconclusive::Later { reason, retry_after }
         }
         Outcome::TooLarge(reason) => Inconclusive::TooLarge(reason),
         other => Inconclusive::NoProof(other.reason().unwrap_or_default().to_owned()),

@@ -35,7 +35,7 @@ const TIMES: [&[u8]; 2] = [b"createdAt", b"updatedAt"];
 /// A longer text without a blank may be an encoded event. A digest of 256 bits is shorter.
 const MAX_WORD: usize = 64;
 /// The clock of the brokers may differ from ours by this.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(1);
 
 pub(super) struct TopicLookup {
     pub(super) options: Options,
@@ -79,7 +79,7 @@ impl TopicLookup {
             doubted.into_iter().try_for_each(|identity| doubts.add(identity))
         });
         let retention = read.await.map_err(|failure| match failure {
-            Failure { kind: Transient, reason, retry_after } => Inconclusive::Later { reason, after: retry_after },
+            Failure { kind: Transient, reason, retry_after } => Inconclusive::Later { reason, retry_after },
             failure => Inconclusive::NoProof(failure.to_string()),
         })?;
         let no_topic = || Inconclusive::NoProof(format!("there is no topic `{}`", self.topic));

@@ -123,7 +123,7 @@ impl Options {
 /// nothing, and all its lanes wait for its slowest message.
 fn message_timeout(settings: &KafkaSettings, common: &Common) -> Duration {
     let default = match settings.delivery {
-        Delivery::AtLeastOnce => Duration::from_secs(300),
+        Delivery::AtLeastOnce => Duration::from_mins(5),
         Delivery::ExactlyOnce => Duration::from_secs(30),
     };
     common.timeout.map_or(default, |Period(timeout)| timeout)

@@ -11,13 +11,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use s1_forwarder_failure::Failure;
-use s1_forwarder_kafka::{ClientSettings, Events, Producer, close};
+use s1_forwarder_kafka::{ClientReports, ClientSettings, Producer, close};
 use scopeguard::ScopeGuard;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// A producer that is unused for this long is closed, since it has threads and connections.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Timeout of a request for metadata.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ async fn close_when_idle(producers: Weak<Producers>, producer: Weak<SharedProduc
 pub(crate) struct SharedProducer {
     /// Accepts messages. Closed on a separate thread, since this waits for librdkafka's threads.
     pub(super) queue: ScopeGuard<Producer, fn(Producer)>,
-    pub(super) events: Events,
+    pub(super) events: ClientReports,
     used_at: Mutex<Instant>,
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct ReportPolicy {
 }
 
 /// Brokers throttle by policy for a few minutes at most.
-const POLICY_TOLERANCE: Duration = Duration::from_secs(300);
+const POLICY_TOLERANCE: Duration = Duration::from_mins(5);
 
 impl ReportPolicy {
     pub(crate) fn new(topic: Duration) -> Self {
@@ -127,7 +127,7 @@ fn partial(batch: &Batch, classes: &[Option<(Class, Code)>]) -> Outcome {
             }
         }
     }
-    Outcome::Partial { refused, retry, after: None, warnings: Vec::new() }
+    Outcome::Partial { refused, retry, retry_after: None, warnings: Vec::new() }
 }
 
 /// Returns the outcome after a fatal error; `None` if a new producer may resolve the error.
@@ -254,7 +254,7 @@ mod tests {
         let outcome = outcome(&batch, &reports, None, &ReportPolicy::new(Duration::ZERO), Instant::now());
         assert_eq!(
             outcome,
-            Outcome::Partial { refused: Vec::new(), retry: vec![0, 2, 3], after: None, warnings: Vec::new() }
+            Outcome::Partial { refused: Vec::new(), retry: vec![0, 2, 3], retry_after: None, warnings: Vec::new() }
         );
     }
 

@@ -23,7 +23,7 @@ use crate::{BuildError, SinkContext};
 
 /// A lane with refused records commits in separate transactions until this time after the last refusal. If it returns
 /// too early, it aborts a transaction of other lanes.
-const QUARANTINE: Duration = Duration::from_secs(60);
+const QUARANTINE: Duration = Duration::from_mins(1);
 /// Bytes of a message in addition to its value and its fixed headers: key, id, time, framing.
 const OVERHEAD: usize = 2 * 1024;
 /// librdkafka's default of `message.max.bytes`.

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long the addresses of a name count as valid.
-const VALID: Duration = Duration::from_secs(60);
+const VALID: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {

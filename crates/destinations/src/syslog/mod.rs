@@ -337,10 +337,10 @@ impl Syslog {
                 return failed(&error);
             }
         };
-        let mut begin = 0;
+        let mut start = 0;
         let mut sent = 0;
         for (place, &(end, index)) in encoded.ends.iter().enumerate() {
-            match peer.socket.send(&encoded.bytes[begin..end]).await {
+            match peer.socket.send(&encoded.bytes[start..end]).await {
                 Ok(bytes) => sent += bytes as u64,
                 Err(error) if is_too_long(&error) => {
                     let reason = format!("the datagram is too long for the network: {error}; set a smaller max_bytes");
@@ -357,7 +357,7 @@ impl Syslog {
                     return attempt_of(encoded, left, sent);
                 }
             }
-            begin = end;
+            start = end;
         }
         attempt_of(encoded, Vec::new(), sent)
     }
@@ -410,7 +410,7 @@ fn attempt_of(encoded: Encoded, retry: Vec<usize>, bytes: u64) -> Attempt {
     let outcome = if refused.is_empty() && retry.is_empty() {
         Outcome::Delivered
     } else {
-        Outcome::Partial { refused, retry, after: None, warnings: Vec::new() }
+        Outcome::Partial { refused, retry, retry_after: None, warnings: Vec::new() }
     };
     Attempt { outcome, bytes, event_bytes: Some(event_bytes.into()), status: "ok".into() }
 }

@@ -27,7 +27,7 @@ fn key((local, peer): Ends) -> Key {
 /// The send queues at one moment.
 #[derive(Debug)]
 pub(super) struct Reading {
-    begun: Instant,
+    started_at: Instant,
     /// The bytes in the queue of each connection; `None` where they could not be read.
     queues: Option<HashMap<Key, u32>>,
 }
@@ -64,15 +64,15 @@ pub(super) async fn next_reading() -> Arc<Reading> {
     let asked = Instant::now();
     let mut last = LAST.lock().await;
     if let Some(reading) = &*last {
-        if reading.begun > asked {
+        if reading.started_at > asked {
             return reading.clone();
         }
-        sleep_until(reading.begun + PERIOD).await;
+        sleep_until(reading.started_at + PERIOD).await;
     }
-    let begun = Instant::now();
+    let started_at = Instant::now();
     // The kernel writes the list while it is read, which takes long with many connections.
     let queues = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-    let reading = Arc::new(Reading { begun, queues });
+    let reading = Arc::new(Reading { started_at, queues });
     *last = Some(reading.clone());
     reading
 }
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(next_reading().await.queue(ends), Queue::Bytes(0), "the peer's kernel has it");
         let nobody = (SocketAddr::from(([127, 0, 0, 1], 1)), ends.1);
         assert_eq!(next_reading().await.queue(nobody), Queue::Unknown);
-        let unread = Reading { begun: Instant::now(), queues: None };
+        let unread = Reading { started_at: Instant::now(), queues: None };
         assert_eq!(unread.queue(ends), Queue::Unknown, "it may have something");
         // More than both kernels buffer while the peer does not read.
         let sent = tokio::spawn(async move { (stream.write_all(&vec![0; 64 << 20]).await, stream) });

@@ -164,10 +164,10 @@ impl State {
             .collect();
         rows.sort_unstable_by(|(one, _), (other, _)| if descending { other.cmp(one) } else { one.cmp(other) });
         let total = rows.len();
-        let begin = after
+        let start = after
             .as_ref()
             .map_or(0, |after| rows.partition_point(|(key, _)| if descending { key >= after } else { key <= after }));
-        let shown: Vec<&(SortKey, &Row)> = rows.iter().skip(begin).take(first as usize).collect();
+        let shown: Vec<&(SortKey, &Row)> = rows.iter().skip(start).take(first as usize).collect();
         let mut edges: Vec<Value> =
             shown.iter().map(|(key, row)| json!({ "cursor": write_cursor(key, query), "node": parse(row) })).collect();
         let repeated = faults.contains(&Fault::RepeatedCursor);
@@ -176,7 +176,7 @@ impl State {
             _ => shown.last().map(|(key, _)| write_cursor(key, query)),
         };
         let page_info = json!({
-            "hasNextPage": !ends_early && begin + shown.len() < total || repeated, "hasPreviousPage": begin > 0,
+            "hasNextPage": !ends_early && start + shown.len() < total || repeated, "hasPreviousPage": start > 0,
             "startCursor": shown.first().map(|(key, _)| write_cursor(key, query)), "endCursor": end,
         });
         if self.quirks.null_edges {

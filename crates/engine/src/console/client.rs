@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Timeout of a list of findings, for which consoles need longer.
-const FINDINGS_TIMEOUT: Duration = Duration::from_secs(60);
+const FINDINGS_TIMEOUT: Duration = Duration::from_mins(1);
 const ROOT: &str = "/web/api/v2.1/";
 /// Initial capacity for a query, in bytes: more than the usual query has.
 const QUERY_BYTES: usize = 256;
@@ -41,12 +41,12 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Time after which a console that seemed to be behind is asked for its time again: one of its nodes may have been
 /// wrong.
-const CLOCK_AGE: Duration = Duration::from_secs(300);
+const CLOCK_AGE: Duration = Duration::from_mins(5);
 
 /// Time for which a console's statement about itself counts as unchanged, and time for which it is not asked after it
 /// made none.
-const SYSTEM_AGE: Duration = Duration::from_secs(86_400);
-const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_secs(3_600);
+const SYSTEM_AGE: Duration = Duration::from_hours(24);
+const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_hours(1);
 /// While a token is refused: least time between two trials of another token that the console refused too.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
@@ -572,12 +572,12 @@ impl Client {
     ) -> Result<Bytes, ConsoleError> {
         let details = || serde_json::json!({ "data": { "apiToken": token.expose_secret() } }).to_string().into_bytes();
         let body = if call.token_in_body { Some(details()) } else { call.body.clone() };
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let ApiCall { max_bytes, with_cursor, timeout, .. } = *call;
         let request = Request { url: call.url.clone(), token: token.clone(), body, timeout, max_bytes };
         let outcome = self.transport.send(request).await;
         if let Some(meter) = meter {
-            meter.console_request(status_label(&outcome), begun.elapsed());
+            meter.console_request(status_label(&outcome), started_at.elapsed());
         }
         if let Err(TransportError::TooLarge(cut)) = &outcome {
             self.observe_date(cut.date.as_ref());
@@ -692,7 +692,7 @@ mod tests {
         let hours = |count: u64| Timestamp::default().plus(Duration::from_secs(3_600 * count));
         for (since, until, jump) in [(7, 11, 3), (10, 11, 0), (13, 11, 0)] {
             assert_eq!(client.record_clocks(hours(since), true), Some(ClockChange::Apart));
-            tokio::time::advance(Duration::from_secs(3_600)).await;
+            tokio::time::advance(Duration::from_hours(1)).await;
             assert_eq!(client.record_clocks(hours(since + 1), true), None);
             let agree = ClockChange::Agree { since: hours(since), jump: Duration::from_secs(3_600 * jump) };
             assert_eq!(client.record_clocks(hours(until), false), Some(agree));
@@ -720,7 +720,7 @@ mod tests {
         let settings = serde_json::from_str(r#"{"url": "https://console.example", "token": "t"}"#).unwrap();
         let limiter = Limiters::default().join_for(&settings);
         let client = Client::new(&settings, Arc::new(transport), limiter, Clock::System);
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         for (wait, known, requests) in [
             (Duration::ZERO, true, 1),
             (SYSTEM_AGE - minute, true, 1),

@@ -19,7 +19,7 @@ pub enum ConsoleError {
     Transient {
         reason: String,
         /// Delay that `Retry-After` asks for.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
         /// Whether the request timed out: a smaller page may succeed.
         timed_out: bool,
     },
@@ -73,7 +73,7 @@ impl ConsoleError {
 
     /// Returns a transient failure without `Retry-After`.
     pub fn transient(reason: impl Into<String>) -> Self {
-        Self::Transient { reason: reason.into(), after: None, timed_out: false }
+        Self::Transient { reason: reason.into(), retry_after: None, timed_out: false }
     }
 
     /// Classifies a status other than 200. `with_cursor`: the request had a cursor.
@@ -96,7 +96,7 @@ impl ConsoleError {
             404 | 501 => Self::Missing(reason),
             408 | 425 | 429 | 500..=599 => Self::Transient {
                 reason,
-                after: retry_after(headers, now),
+                retry_after: retry_after(headers, now),
                 timed_out: *status == StatusCode::GATEWAY_TIMEOUT,
             },
             _ => Self::BadRequest(reason),
@@ -109,7 +109,9 @@ impl ConsoleError {
     pub(super) fn without(self, secrets: &KnownSecrets) -> Self {
         let scrub = |reason: String| secrets.scrub(&reason);
         match self {
-            Self::Transient { reason, after, timed_out } => Self::Transient { reason: scrub(reason), after, timed_out },
+            Self::Transient { reason, retry_after, timed_out } => {
+                Self::Transient { reason: scrub(reason), retry_after, timed_out }
+            }
             // The text of this error is the program's own.
             Self::TooLarge(body) => Self::TooLarge(body),
             Self::Unauthorized(reason) => Self::Unauthorized(scrub(reason)),
@@ -126,7 +128,7 @@ impl From<ConsoleError> for Failure {
     fn from(error: ConsoleError) -> Self {
         let reason = error.to_string();
         match error {
-            ConsoleError::Transient { after, .. } => Self::transient_after(reason, after),
+            ConsoleError::Transient { retry_after, .. } => Self::transient_after(reason, retry_after),
             ConsoleError::TooLarge(_) | ConsoleError::BadCursor(_) => Self::transient(reason),
             ConsoleError::Unauthorized(_) => Self::unauthorized(reason),
             ConsoleError::NoToken(_) => Self::secret_unreadable(reason),
@@ -141,7 +143,9 @@ impl From<TransportError> for ConsoleError {
     fn from(error: TransportError) -> Self {
         match error {
             TransportError::TooLarge(body) => Self::TooLarge(body),
-            TransportError::Timeout(_) => Self::Transient { reason: error.to_string(), after: None, timed_out: true },
+            TransportError::Timeout(_) => {
+                Self::Transient { reason: error.to_string(), retry_after: None, timed_out: true }
+            }
             TransportError::Connect(_) | TransportError::Broken(_) => Self::transient(error.to_string()),
         }
     }
@@ -191,7 +195,7 @@ mod tests {
         assert!(matches!(classify(302, None, "", false), ConsoleError::BadRequest(_)));
         for status in [429, 500, 502, 503, 504] {
             assert!(
-                matches!(classify(status, None, html, false), ConsoleError::Transient { after: None, .. }),
+                matches!(classify(status, None, html, false), ConsoleError::Transient { retry_after: None, .. }),
                 "{status}"
             );
         }
@@ -250,9 +254,9 @@ mod tests {
     fn retry_after_is_read_in_both_forms_and_capped() {
         for (value, expected) in [("7", 7), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("86400", 600)] {
             let error = classify(429, Some(value), "", false);
-            let ConsoleError::Transient { after, .. } = error else { panic!("{error}") };
-            assert_eq!(after, Some(Duration::from_secs(expected)), "{value}");
+            let ConsoleError::Transient { retry_after, .. } = error else { panic!("{error}") };
+            assert_eq!(retry_after, Some(Duration::from_secs(expected)), "{value}");
         }
-        assert!(matches!(classify(429, Some("soon"), "", false), ConsoleError::Transient { after: None, .. }));
+        assert!(matches!(classify(429, Some("soon"), "", false), ConsoleError::Transient { retry_after: None, .. }));
     }
 }

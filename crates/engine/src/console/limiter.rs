@@ -200,11 +200,11 @@ mod tests {
     }
 
     async fn time_for(limiter: &Limiter, requests: u32) -> Duration {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         for _ in 0..requests {
             limiter.ready().await;
         }
-        begun.elapsed()
+        started_at.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,7 +245,7 @@ mod tests {
         let fast = Arc::new(limiters.join(key("a"), 10.0));
         let slow = limiters.join(key("a"), 0.001);
         fast.ready().await;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let waiting = tokio::spawn({
             let fast = fast.clone();
             async move { fast.ready().await }
@@ -254,6 +254,6 @@ mod tests {
         assert!(!waiting.is_finished(), "a thousand seconds between two requests");
         drop(slow);
         waiting.await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(started_at.elapsed() < Duration::from_secs(2), "{:?}", started_at.elapsed());
     }
 }

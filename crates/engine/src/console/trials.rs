@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// Longest time for which a verdict is remembered.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(3_600);
+pub(super) const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// Verdict of a console about a token.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,7 +68,7 @@ totalCount pageInfo { hasNextPage endCursor } edges { node { id detectedAt updat
 
 /// Time after which a field that was left out is asked for again. The console may have been updated, or may have failed
 /// when it said that it does not know the field.
-const LEFT_OUT_FOR: Duration = Duration::from_secs(6 * 3600);
+const LEFT_OUT_FOR: Duration = Duration::from_hours(6);
 
 /// The newer fields that a console does not have, as indices of [`NEWER`], and when it said so.
 #[derive(Debug, Default)]

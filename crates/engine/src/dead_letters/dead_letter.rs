@@ -139,7 +139,7 @@ pub trait DeadLetterStore: Send + Sync + std::fmt::Debug {
     /// Returns the time between two calls of [`Self::usage`], which are needed since other processes also change the
     /// store.
     fn measure_interval(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_mins(1)
     }
 }
 

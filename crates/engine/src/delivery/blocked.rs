@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use crate::sink::AttemptStatus;
 
 /// Time without an attempt after which a search ends: its records are gone from the console, or have changed.
-const FORGOTTEN: Duration = Duration::from_secs(3_600);
+const FORGOTTEN: Duration = Duration::from_hours(1);
 
 /// Time after the last attempt with the first event after which another event takes its place, if nothing was accepted
 /// since. The first event has changed then, or is gone from the console: a lane that fails sends the same batch again
 /// far sooner.
-const MOVED: Duration = Duration::from_secs(900);
+const MOVED: Duration = Duration::from_mins(15);
 
 /// The subject of an answer by which a sink accepted nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +116,14 @@ impl Blocked {
             return None;
         }
         let accepted_at = has_accepted.then_some(now);
-        let begin =
+        let start =
             || Search { since: now, tried_at: now, suspects: vec![first], part: 0, failed, accepted_at, patience };
-        let search = self.search.get_or_insert_with(|| Box::new(begin()));
+        let search = self.search.get_or_insert_with(|| Box::new(start()));
         if !events.iter().any(|event| search.suspects.contains(event)) {
             let unseen_for = now - search.tried_at;
             let has_passed = search.accepted_at.is_some_and(|at| at >= search.tried_at);
             if unseen_for >= FORGOTTEN {
-                **search = begin();
+                **search = start();
                 return None;
             }
             if search.part > 0 || has_passed || unseen_for < MOVED {
@@ -231,8 +231,8 @@ mod tests {
     use super::*;
     use s1_forwarder_record::Stream;
 
-    const HOUR: Duration = Duration::from_secs(3_600);
-    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_hours(1);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn events(numbers: Range<usize>) -> Vec<Identity> {
         numbers.map(|number| Identity::of("host", Stream::Threats, &number.to_string(), "")).collect()
@@ -295,10 +295,10 @@ mod tests {
             (&[(0, Fails(0..8)), (60, Fails(0..8)), (120, Fails(9..17)), (179, Fails(9..17))], None),
         ];
         for (number, (row, expected)) in rows.into_iter().enumerate() {
-            let begin = Instant::now();
+            let start = Instant::now();
             let mut blocked = Blocked::default();
             for (minute, then) in row {
-                let now = begin + *minute * MINUTE;
+                let now = start + *minute * MINUTE;
                 match then {
                     Fails(range) => {
                         let events = events(range.clone());

@@ -14,7 +14,7 @@ use super::blocked::Blocked;
 use crate::sink::WarningReason;
 
 /// Shortest time between two log lines of a warning of the sink that stays the same.
-const WARN_EVERY: Duration = Duration::from_secs(3_600);
+const WARN_EVERY: Duration = Duration::from_hours(1);
 
 /// The answers of a lane's sink at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,8 +111,8 @@ impl SinkHealth {
     }
 
     /// Notes that the sink refuses for now, as shown by an attempt that began at `begun`.
-    pub(super) fn set_refusing(&self, begun: Instant) {
-        self.change(|answers| _ = answers.refusing_since.get_or_insert(begun));
+    pub(super) fn set_refusing(&self, started_at: Instant) {
+        self.change(|answers| _ = answers.refusing_since.get_or_insert(started_at));
     }
 
     /// Begins an attempt, which ends when the guard is dropped.
@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn a_warning_is_logged_again_when_it_changes_and_every_hour() {
         let health = SinkHealth::default();
-        let begin = Instant::now();
+        let start = Instant::now();
         let logs = |is_new, minutes: u64| {
-            health.logs_warning(WarningReason::Noop, is_new, begin + Duration::from_secs(60 * minutes))
+            health.logs_warning(WarningReason::Noop, is_new, start + Duration::from_secs(60 * minutes))
         };
         let logged = [(true, 0), (false, 59), (false, 60), (false, 119), (true, 119), (false, 178), (false, 179)];
         assert_eq!(logged.map(|(is_new, at)| logs(is_new, at)), [true, false, true, false, true, false, true]);

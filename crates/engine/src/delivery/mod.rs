@@ -22,7 +22,7 @@ use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use s1_forwarder_settings::{FullJitter, RetrySettings};
-use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneEvent, LaneMetrics, Meter};
+use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneChange, LaneMetrics, Meter};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -51,9 +51,9 @@ const MISCONFIGURED_FROM: usize = 10;
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
 
 /// How long a sink may fail for the same events, although it answers, before the lane looks for an event to blame.
-const BLAME_SEARCH_AFTER: Duration = Duration::from_secs(3_600);
+const BLAME_SEARCH_AFTER: Duration = Duration::from_hours(1);
 /// How long a sink may fail for the same events if the operator accepts refusals: the event becomes a dead letter.
-const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_secs(120);
+const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_mins(2);
 
 /// Stands for the status of a response that is 200 although the sink is busy.
 const BUSY: AttemptStatus = AttemptStatus::Other(Cow::Borrowed("busy"));
@@ -339,7 +339,7 @@ impl BatchDelivery<'_> {
     }
 
     async fn send(&self, request: &[usize], covered: &[usize]) -> Attempt {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let selected;
         let batch = if request.len() == self.batch.len() {
             self.batch
@@ -351,7 +351,7 @@ impl BatchDelivery<'_> {
             Some(Transaction { sink, update }) => sink.commit_batch(batch, update(covered)).await,
             None => self.delivery.sink.send(batch).await,
         };
-        self.delivery.meter.sink_request(attempt.status.label(), begun.elapsed());
+        self.delivery.meter.sink_request(attempt.status.label(), started_at.elapsed());
         attempt
     }
 
@@ -376,9 +376,9 @@ impl BatchDelivery<'_> {
                 self.warned(&[Warning { reason: WarningReason::SlowDown, text }]);
                 self.accept(request, bytes);
             }
-            Outcome::Partial { refused, retry, after, warnings } => {
+            Outcome::Partial { refused, retry, retry_after, warnings } => {
                 self.warned(&warnings);
-                self.settle_some(request, bytes, &status, refused, retry, after).await
+                self.settle_some(request, bytes, &status, refused, retry, retry_after).await
             }
             Outcome::RefusedSome { count, reason } => self.refuse_all(request, bytes, count, &reason),
             Outcome::Failed(Failure { kind: FailureKind::Transient, reason, retry_after }) => {
@@ -413,7 +413,7 @@ impl BatchDelivery<'_> {
         health.accepted();
         self.waits = self.delivery.waits(&mut self.random);
         if self.blamed().is_none() {
-            meter.report(LaneEvent::SinkAccepts);
+            meter.report(LaneChange::SinkAccepts);
         }
     }
 
@@ -480,7 +480,7 @@ impl BatchDelivery<'_> {
         status: &AttemptStatus,
         refused: Vec<RefusedEvent>,
         retry: Vec<usize>,
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     ) {
         let Sorted { accepted, refused, again, is_untried } = Sorted::of(&request, refused, retry);
         let settles = again.len() < request.len();
@@ -495,11 +495,11 @@ impl BatchDelivery<'_> {
         }
         if !settles {
             let reason = format!("the sink accepted none of {} events for now ({})", again.len(), status.label());
-            return self.send_again(again, status, reason, after).await;
+            return self.send_again(again, status, reason, retry_after).await;
         }
         self.requests.push_front(again);
-        if after.is_some() || !is_untried {
-            self.pause(after).await;
+        if retry_after.is_some() || !is_untried {
+            self.pause(retry_after).await;
         }
     }
 
@@ -510,7 +510,7 @@ impl BatchDelivery<'_> {
         request: Vec<usize>,
         status: &AttemptStatus,
         mut reason: String,
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     ) {
         let is_news = self.look_for_blame(&request, status);
         self.is_unsorted = true;
@@ -525,16 +525,16 @@ impl BatchDelivery<'_> {
                 return self.refuse(RefusalCause::Sink, [RefusedEvent { index, status, reason }]);
             }
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
-            let begin = if is_alone { "" } else { "before that, " };
+            let prefix = if is_alone { "" } else { "before that, " };
             let blame = format!(
-                "{begin}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
+                "{prefix}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
                  is to blame, {}",
                 self.to_keep_refused()
             );
             reason = format!("{reason}; {blame}");
         }
         self.requests.push_front(request);
-        self.wait(reason, after).await;
+        self.wait(reason, retry_after).await;
     }
 
     /// Notes that `request` failed. Returns whether it is known now which event of the request is to blame.
@@ -612,16 +612,16 @@ impl BatchDelivery<'_> {
         }
     }
 
-    async fn wait(&mut self, reason: String, after: Option<Duration>) {
+    async fn wait(&mut self, reason: String, retry_after: Option<Duration>) {
         // A sink that hangs has refused since the attempt began, not since it was given up.
         self.delivery.health.set_refusing(self.attempted_at);
         self.delivery.meter.failed(Side::Sink, &Failure::transient(reason));
-        self.pause(after).await;
+        self.pause(retry_after).await;
     }
 
-    async fn pause(&mut self, after: Option<Duration>) {
+    async fn pause(&mut self, retry_after: Option<Duration>) {
         // A hint may lengthen the wait, but not remove it.
-        let wait = self.waits.wait_at_least(after);
+        let wait = self.waits.wait_at_least(retry_after);
         // The caller detects a stop before the next attempt.
         self.stop.run_until_cancelled(sleep(wait)).await;
     }
@@ -630,7 +630,7 @@ impl BatchDelivery<'_> {
     async fn wait_for_lease(&self) -> Result<(), Failure> {
         let reason = "the lease of this lane's shard could not be renewed in time: nothing is sent until it is";
         self.delivery.health.set_refusing(Instant::now());
-        self.delivery.meter.report(LaneEvent::Halted(Failure::transient(reason)));
+        self.delivery.meter.report(LaneChange::Halted(Failure::transient(reason)));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
     }
 

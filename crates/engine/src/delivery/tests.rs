@@ -170,11 +170,11 @@ impl Case {
         }
         let transaction = update.as_ref().map(|update| Transaction { sink: self.sink.clone(), update });
         let fates = Fates::none_of(ids.len());
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let random = fastrand::Rng::with_seed(7);
         let result = self.delivery.deliver(&batch, &fates, random, transaction.as_ref(), stop).await;
         let committed = result.as_ref().ok().cloned().flatten();
-        DeliveryResult { result: result.map(drop), committed, settled: fates.settled(), waited: begun.elapsed() }
+        DeliveryResult { result: result.map(drop), committed, settled: fates.settled(), waited: started_at.elapsed() }
     }
 
     /// Runs a session of a lane whose sink has failed before. It sends the first fifty events that are left, and ends
@@ -197,7 +197,7 @@ impl Case {
         };
         let settled: Vec<usize> = seen.settled.iter().map(|index| ids[*index]).collect();
         left.retain(|id| !settled.contains(id));
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
     }
 
     fn sent(&self) -> Vec<String> {
@@ -218,7 +218,12 @@ impl Case {
 fn partial(refused: &[usize], retry: &[usize], after: Option<u64>) -> Outcome {
     let refusal = |index: &usize| RefusedEvent { index: *index, status: "400".to_owned(), reason: "no".to_owned() };
     let refused = refused.iter().map(refusal).collect();
-    Outcome::Partial { refused, retry: retry.to_vec(), after: after.map(Duration::from_secs), warnings: Vec::new() }
+    Outcome::Partial {
+        refused,
+        retry: retry.to_vec(),
+        retry_after: after.map(Duration::from_secs),
+        warnings: Vec::new(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -461,19 +466,19 @@ async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number
 
 #[tokio::test(start_paused = true)]
 async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
-    let later = || Outcome::Failed(Failure::transient_after("busy", Some(Duration::from_secs(60))));
+    let later = || Outcome::Failed(Failure::transient_after("busy", Some(Duration::from_mins(1))));
     let refused = Outcome::Refused("no".to_owned());
     let case = Case::new([later(), refused]);
     let health = &case.delivery.health;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let delivery = case.deliver(1, None);
     let observation = async {
         sleep(Duration::from_secs(59)).await;
         health.answers().refusing_since
     };
     let (seen, since) = tokio::join!(delivery, observation);
-    assert_eq!((since, seen.result, case.stored().len()), (Some(begun), Ok(()), 1));
-    assert!(seen.waited >= Duration::from_secs(60) && health.answers().refusing_since.is_none());
+    assert_eq!((since, seen.result, case.stored().len()), (Some(started_at), Ok(()), 1));
+    assert!(seen.waited >= Duration::from_mins(1) && health.answers().refusing_since.is_none());
 
     case.delivery.health.set_refusing(Instant::now());
     case.delivery.health.clear_refusing();
@@ -498,7 +503,7 @@ async fn a_record_that_fails_alone_is_named_after_an_hour_and_not_dropped() {
     // If the request failed as a whole, the sink may be down since it accepted others.
     for (status, is_named) in [("200", true), ("500", false), ("503", false), ("429", false), ("timeout", false)] {
         let case = blocked(status);
-        let delivery = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None));
+        let delivery = tokio::time::timeout(Duration::from_hours(2), case.deliver(4, None));
         let early = async {
             sleep(Duration::from_secs(3_500)).await;
             (state(&case), case.sent().last().cloned())
@@ -562,7 +567,7 @@ async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
 #[tokio::test(start_paused = true)]
 async fn each_record_for_which_requests_fail_is_a_dead_letter_if_refusals_are_accepted() {
     // A session gives up long before that time is over, and tries the same event first in the next one.
-    for retry_after in [None, Some(Duration::from_secs(120))] {
+    for retry_after in [None, Some(Duration::from_mins(2))] {
         let mut case = Case::new([]);
         case.delivery.health = SinkHealth::new(true);
         *case.sink.bad.lock().unwrap() = vec!["3", "40"];
@@ -592,7 +597,7 @@ async fn a_sink_that_is_busy_blames_no_event_and_drops_none() {
         let mut case = Case::new(answers);
         case.delivery.health = SinkHealth::new(accepts);
         *case.sink.status.lock().unwrap() = "200";
-        let seen = tokio::time::timeout(Duration::from_secs(7_200), case.deliver(4, None)).await;
+        let seen = tokio::time::timeout(Duration::from_hours(2), case.deliver(4, None)).await;
         assert!(seen.is_err() && case.stored().is_empty(), "{accepts}: {:?}", case.stored());
         assert!(state(&case).contains("429 es_rejected") && !state(&case).contains("record"), "{}", state(&case));
         assert!(case.sent()[1..].iter().all(|names| names == "2 3"), "no smaller requests");
@@ -624,10 +629,16 @@ async fn what_fails_in_an_outage_is_no_dead_letter_even_if_it_is_to_blame() {
     let mut case = Case::new([]);
     case.delivery.health = SinkHealth::new(true);
     let event = Identity::of("console.example", Stream::Activities, "0", "");
-    let begun = Instant::now();
-    let patience = Duration::from_secs(120);
+    let started_at = Instant::now();
+    let patience = Duration::from_mins(2);
     let failed = |after| {
-        case.delivery.health.blocked().attempt_failed(&[event], AnswerSubject::Events, true, begun + after, patience)
+        case.delivery.health.blocked().attempt_failed(
+            &[event],
+            AnswerSubject::Events,
+            true,
+            started_at + after,
+            patience,
+        )
     };
     assert_eq!((failed(Duration::ZERO), failed(patience)), (None, Some(event)));
     let down = || Outcome::retry_later("503");

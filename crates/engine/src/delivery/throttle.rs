@@ -31,8 +31,8 @@ impl Load {
                 Self::Overloaded(*retry_after)
             }
             // Events after a refused one are sent again at once, which is not a matter of load.
-            Outcome::Partial { refused, retry, after, .. } if refused.is_empty() && !retry.is_empty() => {
-                Self::Overloaded(*after)
+            Outcome::Partial { refused, retry, retry_after, .. } if refused.is_empty() && !retry.is_empty() => {
+                Self::Overloaded(*retry_after)
             }
             Outcome::Partial { .. } | Outcome::RefusedSome { .. } => Self::Normal,
             Outcome::TooLarge(_) | Outcome::Refused(_) | Outcome::Failed(_) => Self::Unknown,
@@ -138,8 +138,8 @@ impl Throttle {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let begun = self.state.lock().try_begin();
-            let blocked_until = match begun {
+            let started_at = self.state.lock().try_begin();
+            let blocked_until = match started_at {
                 Ok(decreases_at_begin) => return Permit { throttle: self, decreases_at_begin },
                 Err(blocked_until) => blocked_until,
             };
@@ -163,9 +163,9 @@ impl Permit<'_> {
         let load = Load::of(&attempt.outcome);
         self.throttle.change(|state| match load {
             Load::Normal => state.window.grow(),
-            Load::Overloaded(after) => {
+            Load::Overloaded(retry_after) => {
                 state.window.shrink(self.decreases_at_begin);
-                let until = after.map(|after| Instant::now() + after);
+                let until = retry_after.map(|retry_after| Instant::now() + retry_after);
                 state.blocked_until = state.blocked_until.max(until);
             }
             Load::Unknown => {}
@@ -186,9 +186,9 @@ mod tests {
 
     /// Returns the number of attempts that may begin now.
     fn available(window: &mut Window) -> usize {
-        let begun = (0..100).take_while(|_| window.try_begin().is_some()).count();
-        (0..begun).for_each(|_| window.end());
-        begun
+        let started_at = (0..100).take_while(|_| window.try_begin().is_some()).count();
+        (0..started_at).for_each(|_| window.end());
+        started_at
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn overload_of_one_round_counts_once() {
         let mut window = Window::new(8);
-        let begun: Vec<u64> = (0..8).filter_map(|_| window.try_begin()).collect();
-        for decreases in begun {
+        let started_at: Vec<u64> = (0..8).filter_map(|_| window.try_begin()).collect();
+        for decreases in started_at {
             window.shrink(decreases);
             window.end();
         }
@@ -224,13 +224,13 @@ mod tests {
     #[test]
     fn only_overload_shrinks_the_window() {
         let text = String::new;
-        let partial = |refused: &[usize], retry: &[usize], after| Outcome::Partial {
+        let partial = |refused: &[usize], retry: &[usize], retry_after| Outcome::Partial {
             refused: refused
                 .iter()
                 .map(|index| RefusedEvent { index: *index, status: text(), reason: text() })
                 .collect(),
             retry: retry.to_vec(),
-            after,
+            retry_after,
             warnings: Vec::new(),
         };
         let seconds = Some(Duration::from_secs(7));
@@ -264,7 +264,7 @@ mod tests {
         assert!(!throttle.blocked_for().is_zero());
         let (first, second) = tokio::join!(throttle.acquire(), throttle.acquire());
         assert_eq!(start.elapsed().as_secs(), 30);
-        let third = tokio::time::timeout(Duration::from_secs(60), throttle.acquire()).await;
+        let third = tokio::time::timeout(Duration::from_mins(1), throttle.acquire()).await;
         assert!(third.is_err(), "4 were allowed, now 2 are");
         first.observe(&attempt(Outcome::Delivered));
         second.observe(&attempt(Outcome::Delivered));

@@ -63,7 +63,7 @@ struct Account {
 struct Entry {
     reserved: usize,
     /// Number of requests and reservations. The lane is active while there are any.
-    claims: usize,
+    requests: usize,
     paused: bool,
     proven: bool,
 }
@@ -118,7 +118,7 @@ impl Entry {
 impl Sums {
     fn of(entry: Entry) -> Self {
         let used = entry.reserved;
-        let active = usize::from(entry.claims > 0);
+        let active = usize::from(entry.requests > 0);
         let (quiet_bytes, live) = if entry.is_live() { (0, active) } else { (used, 0) };
         Self { used, quiet_bytes, live, active }
     }
@@ -136,7 +136,7 @@ impl LaneBudget {
     /// Returns the lane's fair share in bytes. The lane itself counts as active.
     pub fn share(&self) -> usize {
         let entry = self.entry();
-        let itself = usize::from(entry.claims == 0);
+        let itself = usize::from(entry.requests == 0);
         let sums = self.budget.sums.lock();
         if entry.is_live() {
             self.budget.total.saturating_sub(sums.quiet_bytes) / (sums.live + itself).max(1)
@@ -230,7 +230,7 @@ impl Reservation {
     fn new(lane: LaneBudget, bytes: usize, permits: Permits) -> Self {
         lane.change(|entry| {
             entry.reserved += bytes;
-            entry.claims += 1;
+            entry.requests += 1;
         });
         Self { bytes, permits, lane }
     }
@@ -289,7 +289,7 @@ impl Drop for Reservation {
         let bytes = self.bytes;
         self.lane.change(|entry| {
             entry.reserved -= bytes;
-            entry.claims -= 1;
+            entry.requests -= 1;
         });
     }
 }

@@ -99,11 +99,11 @@ pub async fn write_copy(
         return written;
     }
     // A claim takes the entry from the process that wrote it. So the lane claims the entry only if it may write a copy.
-    if !InStore::of(store.load(key).await?.as_deref()).takes_copies() {
+    if !InStore::of(store.load(key).await?.as_deref()).accepts_copies() {
         return written;
     }
     // A command may have written a checkpoint since.
-    if !InStore::of(store.claim(key).await?.as_deref()).takes_copies() {
+    if !InStore::of(store.claim(key).await?.as_deref()).accepts_copies() {
         return written;
     }
     store.commit(key, copy.into()).await

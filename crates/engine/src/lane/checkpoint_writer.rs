@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Clock;
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_telemetry::{LaneEvent, Meter};
+use s1_forwarder_telemetry::{LaneChange, Meter};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
@@ -21,7 +21,7 @@ use crate::checkpoint::{Append, CheckpointBackend, CheckpointKey, CheckpointUpda
 
 /// Shortest time after which a position that moved without events is stored; the longest is twice this. The random part
 /// keeps lanes apart that started together, or that wrote together after an outage.
-const IDLE_INTERVAL: Duration = Duration::from_secs(600);
+const IDLE_INTERVAL: Duration = Duration::from_mins(10);
 /// Shortest interval between two writes of the copy of a checkpoint that a sink stores. The copy is used only if the
 /// sink loses its checkpoint.
 const COPY_INTERVAL: Duration = Duration::from_secs(5);
@@ -219,7 +219,7 @@ impl CheckpointWriter {
                 self.appends.clear();
                 checkpoint.ledger.forget_released(&removed);
                 if self.main.failing.take().is_some() {
-                    self.meter.report(LaneEvent::CheckpointStored);
+                    self.meter.report(LaneChange::CheckpointStored);
                 }
             }
             Err(error) => {

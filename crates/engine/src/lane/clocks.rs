@@ -16,9 +16,9 @@ use crate::console::{Client, ClockChange};
 const MIN_SKEW: Duration = Duration::from_secs(5);
 /// Largest difference of the clocks at which a new lane begins. At worst, the lane begins too early, never too late.
 const MAX_SKEW_AT_BEGIN: Duration = DAY;
-const HOUR: Duration = Duration::from_secs(3_600);
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_hours(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The times of both clocks at one moment.
 #[derive(Debug, Clone, Copy)]

@@ -188,9 +188,9 @@ impl Enricher<'_> {
                 Err(error) => Err(error),
             };
             match answer {
-                Err(ConsoleError::Transient { after, .. }) if attempt < ATTEMPTS => {
+                Err(ConsoleError::Transient { retry_after, .. }) if attempt < ATTEMPTS => {
                     attempt += 1;
-                    sleep(waits.wait_at_least(after.map(|after| after.min(WAITS.1)))).await;
+                    sleep(waits.wait_at_least(retry_after.map(|retry_after| retry_after.min(WAITS.1)))).await;
                 }
                 answer => return answer,
             }

@@ -58,7 +58,7 @@ impl InStore {
 
     /// Returns whether the lane may write a copy in place of the entry. A checkpoint that was not moved into the sink
     /// would be lost.
-    pub fn takes_copies(self) -> bool {
+    pub fn accepts_copies(self) -> bool {
         self != Self::Checkpoint
     }
 
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_the_state_store_has_says_what_the_lane_may_do() {
         assert_eq!(ALL.map(InStore::lacks_copy), [true, false, false]);
-        assert_eq!(ALL.map(InStore::takes_copies), [true, true, false]);
+        assert_eq!(ALL.map(InStore::accepts_copies), [true, true, false]);
         assert_eq!(ALL.map(InStore::yields_to_sink), [false, true, false]);
         assert_eq!(ALL.map(InStore::has_journal), [false, false, true]);
     }

@@ -16,7 +16,7 @@ use crate::source::read_list;
 /// Maximum number of threats that a lane remembers.
 const MAX_THREATS: usize = 10_000;
 /// How long a lane remembers a threat.
-const AGE: Duration = Duration::from_secs(3600);
+const AGE: Duration = Duration::from_hours(1);
 /// Bytes of a remembered threat in memory, in addition to its text.
 const OVERHEAD: usize = 192;
 

@@ -27,7 +27,7 @@ const SEGMENTS_AT_ONCE: usize = 16;
 const OLDEST: u64 = 3;
 /// How far in the future the time of a record's creation may be, whatever the console's clocks say. The ledger leaves
 /// out records with a later time, since the sums of such hours would not expire.
-const FUTURE: Duration = Duration::from_secs(86_400);
+const FUTURE: Duration = Duration::from_hours(24);
 
 /// The state of a lane that is stored in one write: its position, the ledger, and the settings under which both were
 /// made. Its stored form has these parts, one after the other:
@@ -94,7 +94,7 @@ pub struct LaneCheckpoint {
 /// The destination of a lane's events. Events that were delivered before `since` may be in another one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `SinkSettings::target`; 0 if it is not known.
+    /// `SinkSettings::stored_destination_hash`; 0 if it is not known.
     pub hash: u64,
     /// The time at which the lane began to deliver to this target; 1970 if it has not delivered to another one.
     pub since: Timestamp,
@@ -471,9 +471,9 @@ mod tests {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
         let host = "console.example".into();
         let position = SourcePosition::starting_at(since);
-        let begun = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
+        let started_at = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
         let target = Target { hash: 77, since };
-        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..begun };
+        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..started_at };
         observe(&mut checkpoint, since);
         checkpoint
     }
@@ -542,7 +542,7 @@ mod tests {
         assert_eq!(LaneCheckpoint::decode(&older).as_ref(), Ok(&expected));
     }
 
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     /// Counts a record in each of the next `hours`, and moves the position to their end.
     fn count_hourly(checkpoint: &mut LaneCheckpoint, hours: u32) {
@@ -660,7 +660,7 @@ mod tests {
         .passes();
         let mut lane = checkpoint(|since| Ledger::begin(since, String::new(), true));
         lane.position.add_passes(&passes);
-        let now = lane.since_resolved.plus(Duration::from_secs(86_400));
+        let now = lane.since_resolved.plus(Duration::from_hours(24));
         let context = PollContext { start: now, snapshot: Some(now), ..PollContext::default() };
         let pending = PendingBatch { context, ..PendingBatch::new(Stream::Agents) };
         let before = lane.clone();
@@ -679,7 +679,7 @@ mod tests {
             let now = lane.since_resolved;
             let pending = PendingBatch::new(Stream::Activities);
             for hours in 0..2_000_u32 {
-                let created = Some(now.plus(Duration::from_secs(3600) * hours));
+                let created = Some(now.plus(Duration::from_hours(1) * hours));
                 let id = u64::from(hours);
                 let record_key = RecordKey { id, version: id, content: None, time: now, created };
                 let identity = Identity::of("console.example", Stream::Activities, &hours.to_string(), "");
@@ -694,7 +694,7 @@ mod tests {
     /// If the store keeps no journals, as in Kubernetes, each write has the whole checkpoint.
     #[test]
     fn after_ninety_days_a_checkpoint_of_activities_holds_six_kilobytes() {
-        const MINUTE: Duration = Duration::from_secs(60);
+        const MINUTE: Duration = Duration::from_mins(1);
         let passes = PullSettings::of(Stream::Activities).passes();
         for journals in [false, true] {
             let mut most = 0;

@@ -52,7 +52,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
         store,
         state_flags: "".into(),
         file: "FILE".into(),
-        checkpoint_interval: Duration::from_secs(3600),
+        checkpoint_interval: Duration::from_hours(1),
         budget: Budget::new(64 << 20).lane(),
         memory: Remembered::new(1_000_000, 64 << 20).lane("acme"),
         random: fastrand::Rng::with_seed(7),

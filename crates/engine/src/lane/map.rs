@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::caught;
-use s1_forwarder_telemetry::{LaneEvent, MappingFlags, Meter, SkipReason};
+use s1_forwarder_telemetry::{LaneChange, MappingFlags, Meter, SkipReason};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{block_in_place, yield_now};
@@ -139,7 +139,7 @@ pub async fn run(
     };
     let reason = format!("internal error, the lane goes on from its checkpoint: {panic}");
     let failure = Failure::transient_after(reason, Some(AFTER_PANIC));
-    lane.meter().report(LaneEvent::Halted(failure.clone()));
+    lane.meter().report(LaneChange::Halted(failure.clone()));
     Err(failure)
 }
 
@@ -260,7 +260,7 @@ impl Filler {
     /// turn began: another thread has a clock of its own in tests with paused time.
     fn fill(&mut self, mapping: &mut OpenPage, now: Instant) -> Filled {
         let copies = self.limits.copies;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             if self.open.batch.len() >= self.limits.events || self.framed_size() >= self.limits.bytes {
                 self.open.take_reservation(&mut mapping.reservation, copies);
@@ -268,7 +268,7 @@ impl Filler {
             }
             let OpenPage { page, next, .. } = mapping;
             let Some(record) = page.records.get(*next) else { return Filled::Page };
-            if begun.elapsed() >= TURN {
+            if started_at.elapsed() >= TURN {
                 return Filled::Turn;
             }
             // A batch may stay empty: a record whose event is dropped leaves nothing in it.

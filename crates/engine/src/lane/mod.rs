@@ -63,7 +63,7 @@ pub struct Lane {
     /// The directory or namespace of the lane's tenant. Only lanes of the same tenant may learn the lane's name. `None`
     /// for a lane of the operator, which may learn all names.
     pub tenant: Option<Arc<str>>,
-    /// The hash of the events' destination, `SinkSettings::target`.
+    /// The hash of the events' destination, `SinkSettings::stored_destination_hash`.
     pub target: u64,
     /// Access to the console.
     pub client: Arc<Client>,

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::{LaneEvent, Silence};
+use s1_forwarder_telemetry::{LaneChange, Silence};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::{Backoff, ConsecutiveRefusals};
@@ -94,7 +94,7 @@ impl Lane {
                 }
             }
         };
-        self.meter().report(LaneEvent::CheckpointStored);
+        self.meter().report(LaneChange::CheckpointStored);
         let is_new = opened.is_none();
         let checkpoint = opened.unwrap_or_else(|| self.first_checkpoint(Timestamp::default(), false));
         if !is_new {

@@ -144,7 +144,7 @@ impl PollSchedule {
         &mut self,
         passes: &[Pass],
         context: PollContext,
-        (begun, begun_at): (Instant, Timestamp),
+        (started_at, begun_at): (Instant, Timestamp),
         position: &SourcePosition,
     ) {
         let (Some(pass), Some(scheduled)) = (passes.get(context.pass), self.passes.get_mut(context.pass)) else {
@@ -164,7 +164,7 @@ impl PollSchedule {
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {
-            Some((begun + until_next(begun_at, pass.every)).max(now))
+            Some((started_at + until_next(begun_at, pass.every)).max(now))
         };
     }
 }

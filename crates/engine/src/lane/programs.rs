@@ -11,7 +11,7 @@ use crate::program_threads::ProgramThreads;
 
 /// Number of overruns within `OVERRUNS_WITHIN` that stops a lane.
 const MAX_OVERRUNS: usize = 10;
-const OVERRUNS_WITHIN: Duration = Duration::from_secs(3600);
+const OVERRUNS_WITHIN: Duration = Duration::from_hours(1);
 
 /// The additional state of a lane with programs.
 #[derive(Debug, Clone)]
@@ -58,8 +58,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_overruns_within_an_hour_are_too_many() {
-        let begun = Instant::now();
-        let minutes = |minutes: u64| begun + Duration::from_secs(60 * minutes);
+        let started_at = Instant::now();
+        let minutes = |minutes: u64| started_at + Duration::from_secs(60 * minutes);
         let mut often = Overruns::default();
         let mut seldom = Overruns::default();
         for time in 0..9 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use s1_forwarder_failure::{Failure, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_telemetry::LaneEvent;
+use s1_forwarder_telemetry::LaneChange;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -25,7 +25,7 @@ use crate::source::{
 /// The first wait before another attempt at a console that fails.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait before another attempt at a console that fails.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Failures in a row after which a poll that has returned findings may give way to the stream's other passes: the
 /// findings are delivered again.
 const FAILURES_IN_WINDOW: u32 = 100;
@@ -211,13 +211,13 @@ impl PullStage<'_> {
     /// # Errors
     /// A failure that a retry would not change, or that keeps other passes waiting.
     async fn retry_or_fail(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
-        let (reason, after) = match error {
-            ConsoleError::Transient { reason, after, timed_out } => {
+        let (reason, retry_after) = match error {
+            ConsoleError::Transient { reason, retry_after, timed_out } => {
                 retry.timeouts = if timed_out { retry.timeouts + 1 } else { 0 };
                 if retry.timeouts >= TIMEOUTS_BEFORE_SMALLER {
                     self.sizing.too_slow();
                 }
-                (reason, after)
+                (reason, retry_after)
             }
             ConsoleError::BadCursor(reason) => {
                 info!(%reason, "the console's cursor leads nowhere: the poll goes on from the position");
@@ -230,7 +230,7 @@ impl PullStage<'_> {
             refusal => return Err(self.refused(refusal).await),
         };
         let reason = format!("{}{reason}", self.prefix);
-        let failure = Failure::transient_after(reason, after);
+        let failure = Failure::transient_after(reason, retry_after);
         self.lane.meter().failed(Side::Console, &failure);
         retry.failures += 1;
         let least = if retry.is_within_window { FAILURES_IN_WINDOW } else { 0 };
@@ -238,7 +238,7 @@ impl PullStage<'_> {
             return Err(failure);
         }
         // `Retry-After` may lengthen the wait, but not shorten it.
-        sleep(retry.waits.wait_at_least(after)).await;
+        sleep(retry.waits.wait_at_least(retry_after)).await;
         Ok(())
     }
 
@@ -336,7 +336,7 @@ impl OngoingPoll<'_> {
                 }
             }
             if self.retry.answered(self.found_new, &mut self.stage.random) {
-                delivery.meter.report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
+                delivery.meter.report(LaneChange::ConsoleAnswers(self.stage.other_failure.clone()));
             }
             self.stage.sizing.learn(page.shown, page.body.len());
             self.retry.is_within_window |= self.found_new && !pull.is_ordered();
@@ -354,7 +354,7 @@ impl OngoingPoll<'_> {
 
     fn end(mut self, context: PollContext, end: PollEnd) -> Polled {
         *self.stage.habits = self.poll.habits();
-        self.stage.lane.meter().report(LaneEvent::ConsoleAnswers(self.stage.other_failure.clone()));
+        self.stage.lane.meter().report(LaneChange::ConsoleAnswers(self.stage.other_failure.clone()));
         let observed = self.poll.take_observed();
         Polled { context, end, observed }
     }

@@ -28,7 +28,7 @@ use futures_util::future::{BoxFuture, select};
 use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::FullJitter;
-use s1_forwarder_telemetry::{LaneEvent, lane_span};
+use s1_forwarder_telemetry::{LaneChange, lane_span};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::instrument::Instrumented;
@@ -45,17 +45,17 @@ use crate::checkpoint::LaneId;
 use crate::source::{Pass, PollEnd};
 
 /// The first and the longest pause after a refusal, before the lane tries again.
-const AFTER_REFUSED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+const AFTER_REFUSED: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(5));
 /// The longest pause of a pass that the console refuses for more than the token.
-const AFTER_FORBIDDEN: Duration = Duration::from_secs(3600);
+const AFTER_FORBIDDEN: Duration = Duration::from_hours(1);
 /// With `once`, the pauses after refusals.
 const AFTER_REFUSED_ONCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 /// The longest pause of a pass that gave way, if the console names none.
-const AFTER_GIVING_WAY: Duration = Duration::from_secs(60);
+const AFTER_GIVING_WAY: Duration = Duration::from_mins(1);
 
 /// Time of ownership below which a lane pauses before it opens again, after its transactional sink lost the checkpoint
 /// to another process.
-const SHORT_OWNERSHIP: Duration = Duration::from_secs(60);
+const SHORT_OWNERSHIP: Duration = Duration::from_mins(1);
 
 /// The next step of a lane.
 enum LaneStep {
@@ -115,7 +115,7 @@ impl Lane {
                 };
             };
             if matches!(end, LaneEnd::Drained | LaneEnd::Complete) {
-                running.lane.meter().report(LaneEvent::LaneEnds);
+                running.lane.meter().report(LaneChange::LaneEnds);
             }
             end
         }
@@ -222,12 +222,12 @@ impl RunningLane {
             }
             None => return self.stopped(open),
         }
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let begun_at = self.lane.now();
         let passes = self.lane.pull.passes();
         match Session::new(&mut self.lane, &mut open, &passes, pass).run(&self.stop).await {
             SessionEnd::Complete(polled) => {
-                self.completed(&mut open, &passes, polled, (begun, begun_at));
+                self.completed(&mut open, &passes, polled, (started_at, begun_at));
                 self.plan(open, false)
             }
             SessionEnd::Stopped => self.stopped(open),
@@ -256,17 +256,17 @@ impl RunningLane {
         }
     }
 
-    fn completed(&mut self, open: &mut OpenLane, passes: &[Pass], polled: Polled, begun: (Instant, Timestamp)) {
+    fn completed(&mut self, open: &mut OpenLane, passes: &[Pass], polled: Polled, started_at: (Instant, Timestamp)) {
         let Polled { context, end, .. } = polled;
-        open.schedule.done(passes, context, begun, &open.checkpoint.position);
+        open.schedule.done(passes, context, started_at, &open.checkpoint.position);
         open.token_backoff = Backoff::default();
         open.sink_backoff = Backoff::default();
         open.refusals = ConsecutiveRefusals::default();
-        self.lane.meter().report(LaneEvent::SinkAccepts);
+        self.lane.meter().report(LaneChange::SinkAccepts);
         if passes.get(context.pass).is_some_and(Pass::reads_all_findings) {
             self.follow_scopes(end, open);
         }
-        self.lane.meter().report(LaneEvent::ConsoleAnswers(open.schedule.failure(None)));
+        self.lane.meter().report(LaneChange::ConsoleAnswers(open.schedule.failure(None)));
     }
 
     /// Goes on with the scopes that a poll of all findings has found. If that poll was complete, the lane goes on

@@ -106,11 +106,11 @@ mod tests {
     async fn a_renewed_deadline_passes_later() {
         let (renew, until) = watch::channel(Until::after(Duration::from_secs(10)));
         let deadline = Deadline::new(until);
-        let begun = Instant::now();
+        let started_at = Instant::now();
         tokio::time::sleep(Duration::from_secs(5)).await;
         renew.send_replace(Until::after(Duration::from_secs(10)));
         deadline.passed().await;
-        assert_eq!(begun.elapsed().as_secs(), 15);
+        assert_eq!(started_at.elapsed().as_secs(), 15);
         assert!(deadline.has_passed());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -118,7 +118,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
         });
         deadline.renewed().await;
-        assert_eq!(begun.elapsed().as_secs(), 20);
+        assert_eq!(started_at.elapsed().as_secs(), 20);
         assert!(!deadline.has_passed());
     }
 
@@ -126,13 +126,13 @@ mod tests {
     async fn a_deadline_passes_while_the_machine_is_suspended() {
         let (_renew, until) = watch::channel(Until::after(Duration::from_secs(10)));
         let deadline = Deadline::new(until);
-        let begun = Instant::now();
+        let started_at = Instant::now();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!deadline.has_passed());
         SUSPENDED.set(Duration::from_secs(8));
         assert!(!deadline.has_passed(), "one second is left");
         deadline.passed().await;
-        assert_eq!(begun.elapsed().as_secs(), 2);
+        assert_eq!(started_at.elapsed().as_secs(), 2);
         // A deadline that was set after the suspension does not count it.
         let (_renew, until) = watch::channel(Until::after(Duration::from_secs(10)));
         assert!(!Deadline::new(until).has_passed());

@@ -147,8 +147,8 @@ impl Sink for MemorySink {
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
-            let begun = Instant::now();
-            while self.is_silent.load(Ordering::Relaxed) && begun.elapsed() < TIMEOUT {
+            let started_at = Instant::now();
+            while self.is_silent.load(Ordering::Relaxed) && started_at.elapsed() < TIMEOUT {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);

@@ -187,7 +187,7 @@ pub enum Outcome {
         /// Events to send again.
         retry: Vec<usize>,
         /// The destination's hint how long to wait before the events are sent again.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
         /// Warnings about the events that were delivered.
         warnings: Vec<Warning>,
     },
@@ -288,11 +288,11 @@ impl Outcome {
             Self::Delivered => Self::Delivered,
             Self::DeliveredWithWarnings(warnings) => Self::DeliveredWithWarnings(change_warnings(warnings, &change)),
             Self::SlowDown(reason) => Self::SlowDown(change(reason)),
-            Self::Partial { mut refused, retry, after, warnings } => {
+            Self::Partial { mut refused, retry, retry_after, warnings } => {
                 for refusal in &mut refused {
                     refusal.reason = change(std::mem::take(&mut refusal.reason));
                 }
-                Self::Partial { refused, retry, after, warnings: change_warnings(warnings, &change) }
+                Self::Partial { refused, retry, retry_after, warnings: change_warnings(warnings, &change) }
             }
             Self::RefusedSome { count, reason } => Self::RefusedSome { count, reason: change(reason) },
             Self::Busy(reason) => Self::Busy(change(reason)),
@@ -358,7 +358,7 @@ pub fn in_words(outcome: Outcome) -> String {
     let reasons = |warnings: &[Warning]| -> Vec<_> { warnings.iter().map(|warning| warning.reason.label()).collect() };
     match outcome {
         Outcome::DeliveredWithWarnings(warnings) => reasons(&warnings).join(" "),
-        Outcome::Partial { refused, retry, after: None, warnings } => {
+        Outcome::Partial { refused, retry, retry_after: None, warnings } => {
             let refused: Vec<usize> = refused.into_iter().map(|refusal| refusal.index).collect();
             let partial = format!("refused {refused:?} retry {retry:?}");
             [vec![partial.as_str()], reasons(&warnings)].concat().join(" ")

@@ -14,7 +14,7 @@ use crate::console::ConsoleError;
 
 /// Pause between two pages: these lists are expensive for a console.
 pub(super) const PAUSE_BETWEEN_PAGES: Duration = Duration::from_secs(1);
-pub(super) const DEFAULT_RESYNC: Duration = Duration::from_secs(7 * 86_400);
+pub(super) const DEFAULT_RESYNC: Duration = Duration::from_hours(168);
 
 /// Which findings are pulled, in which scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::TimeField;
 use crate::checkpoint::encoding::VERSION_HASH;
 
 /// Time before a sweep at which the first window after the sweep begins.
-pub(super) const BEFORE_SWEEP: Duration = Duration::from_secs(24 * 3600);
+pub(super) const BEFORE_SWEEP: Duration = Duration::from_hours(24);
 
 /// Divisor of the time between two polls. The quotient is the length of the newest interval, in which most late records
 /// are.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PassPosition, PullSettings, SilentAfter};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 const DAY_MICROS: i64 = 86_400_000_000;
 /// Number of days whose pauses count, up to the day of the newest record.
 const DAYS: u32 = 14;
@@ -18,7 +18,7 @@ const MIN_DAYS: usize = 10;
 /// Multiple of the longest pause after which a console is silent, but not sooner and not later than the limits below.
 const MAX_PAUSES: u32 = 3;
 const MIN_SILENCE: Duration = DAY;
-const MAX_SILENCE: Duration = Duration::from_secs(7 * 86_400);
+const MAX_SILENCE: Duration = Duration::from_hours(168);
 /// Delay with which a console may show a record after the record's own time.
 const MAX_DELAY_OF_RECORDS: Duration = Duration::from_secs(30);
 
@@ -218,7 +218,7 @@ mod tests {
     use s1_forwarder_record::Stream;
     use s1_forwarder_settings::Period;
 
-    const HOUR: Duration = Duration::from_secs(3_600);
+    const HOUR: Duration = Duration::from_hours(1);
     /// Midnight.
     const START: Timestamp = Timestamp::from_micros(1_790_035_200_000_000);
 

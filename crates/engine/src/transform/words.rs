@@ -452,7 +452,7 @@ mod tests {
             let text = names.iter().cycle().take(20_000).map(|name| format!("{name}, ")).collect::<String>();
             let begun = tokio::time::Instant::now();
             assert_eq!(words.replace(&text).unwrap().matches("*, ").count(), 20_000);
-            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "each word is compared with each value");
+            assert!(begun.elapsed() < std::time::Duration::from_mins(1), "each word is compared with each value");
         }
     }
 }

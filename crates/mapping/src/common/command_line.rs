@@ -93,11 +93,11 @@ fn program_of_bundle(text: &str) -> Option<&str> {
     const PROGRAMS: &str = ".app/Contents/MacOS/";
     text.match_indices(PROGRAMS).find_map(|(at, _)| {
         let (_, name) = text[..at].rsplit_once('/')?;
-        let begin = at + PROGRAMS.len();
-        let found = text.get(begin..begin + name.len())?;
-        let rest = &text[begin + name.len()..];
+        let start = at + PROGRAMS.len();
+        let found = text.get(start..start + name.len())?;
+        let rest = &text[start + name.len()..];
         let is_end = rest.is_empty() || rest.starts_with([' ', '\t']);
-        (is_end && found.eq_ignore_ascii_case(name) && !text[..at].contains(" /")).then(|| &text[..begin + name.len()])
+        (is_end && found.eq_ignore_ascii_case(name) && !text[..at].contains(" /")).then(|| &text[..start + name.len()])
     })
 }
 

@@ -126,7 +126,7 @@ impl<'a> NamedFile<'a> {
     pub fn of(path: Value<'a>, name: Value<'a>) -> Self {
         let named = Image::of(name);
         let is_path = !is_set(path) && named.is_some_and(|image| image.path.is_some());
-        let path = if is_path { name.kept() } else { path };
+        let path = if is_path { name.unmarked() } else { path };
         let process = named.filter(|image| image.addition.is_some());
         match (Image::at(path), process) {
             (Some(file), Some(process)) if file.is_like(process) => {

@@ -14,7 +14,7 @@ use crate::streams::activity::LogEntry;
 
 pub(super) fn head(event: &mut Event<'_>, common: &CommonFields<'_>, entry: &LogEntry<'_>, version: Value<'_>) {
     // `event.created` marks its date.
-    event.head(common, [entry.created.kept(), entry.updated.kept()], [version]);
+    event.head(common, [entry.created.unmarked(), entry.updated.unmarked()], [version]);
     event.text("message", entry.message);
 }
 

@@ -188,10 +188,10 @@ fn threat_object(event: &mut Event<'_>, parts: &ThreatParts<'_>, techniques: &Te
     // `file` has these values too, and marks them.
     let file = &parts.file;
     let kept = DetectedFile {
-        path: file.path.kept(),
-        extension: file.extension.kept(),
-        size: file.size.kept(),
-        hashes: file.hashes.map(Value::kept),
+        path: file.path.unmarked(),
+        extension: file.extension.unmarked(),
+        size: file.size.unmarked(),
+        hashes: file.hashes.map(Value::unmarked),
         ..*file
     };
     let open_file = event.open("file");

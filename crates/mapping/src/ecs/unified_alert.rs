@@ -158,7 +158,7 @@ fn process(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     event.command_line("command_line", process.command_line);
     event.image(acting.process, Value::default());
     if acting.is_file {
-        event.hashes(parts.file.hashes.map(Value::kept));
+        event.hashes(parts.file.hashes.map(Value::unmarked));
     }
     let parent = event.open("parent");
     event.image(acting.parent, process.parent_name);
@@ -261,7 +261,7 @@ fn host(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
     let open = event.open("host");
     endpoint::names(event, endpoint.names);
     endpoint::domain(event, endpoint.domains);
-    endpoint::machine_type(event, first_scalar([endpoint.machine_type, parts.asset.kind]).kept());
+    endpoint::machine_type(event, first_scalar([endpoint.machine_type, parts.asset.kind]).unmarked());
     endpoint::write_architecture(event, endpoint);
     let os = event.open("os");
     let [name, version] = endpoint::os_fields(event, &endpoint.os);

@@ -62,13 +62,13 @@ pub(super) fn map(
 fn states(event: &mut Event<'_>, plan: &Plan, parts: &ActivityParts<'_, '_>) {
     if plan.class == Class::DetectionFinding && plan.status.is_none() {
         // A later activity leaves the status of the finding unchanged, unless it names another status.
-        event.other_status(parts.threat().status.kept());
+        event.other_status(parts.threat().status.unmarked());
         note(event, parts);
         return;
     }
     let status = plan.status.unwrap_or(0);
     if status == 99 {
-        if !event.other_status(parts.global_status().kept()) {
+        if !event.other_status(parts.global_status().unmarked()) {
             event.other("status", Escaped::plain("Sent"));
         }
     } else {
@@ -90,7 +90,7 @@ fn note(event: &mut Event<'_>, parts: &ActivityParts<'_, '_>) {
     let list = event.open_list("notes");
     let element = event.open_element();
     if event.text("comment", parts.note()).is_some() {
-        event.time("created_time", parts.entry.created.kept());
+        event.time("created_time", parts.entry.created.unmarked());
     }
     event.close(element);
     event.close(list);
@@ -334,10 +334,10 @@ fn finding(event: &mut Event<'_>, common: &CommonFields<'_>, plan: &Plan, parts:
     }
     match plan.verdict {
         Some(verdict) => event.verdict(verdict),
-        None => event.other_verdict(threat.verdict.kept()),
+        None => event.other_verdict(threat.verdict.unmarked()),
     }
     // The words stay in the record: they may be the old and the new word.
-    event.confidence(first_scalar([threat.new_confidence, threat.confidence]).kept());
+    event.confidence(first_scalar([threat.new_confidence, threat.confidence]).unmarked());
     let malware = Malware {
         name: reported.shown_name(),
         uid: first_scalar(reported.hashes).escaped().filter(|text| reported.is_malicious() && hash(*text).is_some()),

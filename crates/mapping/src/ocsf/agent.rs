@@ -87,7 +87,7 @@ fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint
         event.json.word("vendor_name", vendor);
     }
     if integer(hardware.cpu_count) == Some(1) {
-        event.integer("cores", hardware.core_count.kept());
+        event.integer("cores", hardware.core_count.unmarked());
     }
     if let Some(bits) = bits(endpoint.os.bits) {
         event.json.number("cpu_bits", bits);
@@ -102,8 +102,8 @@ fn processor(event: &mut Event<'_>, hardware: &Hardware<'_>, endpoint: &Endpoint
 /// Returns the vendor of a processor. A word of the processor's name ends in it: `11th Gen Intel(R)`, `AuthenticAMD`.
 fn vendor_of(model: Escaped<'_>) -> Option<&'static str> {
     let ends = |word: &str, vendor: &str| {
-        let begin = word.len().saturating_sub(vendor.len());
-        word.get(begin..).is_some_and(|end| end.eq_ignore_ascii_case(vendor))
+        let start = word.len().saturating_sub(vendor.len());
+        word.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(vendor))
     };
     let mut words = model.raw().split(|letter: char| !letter.is_ascii_alphanumeric());
     words.find_map(|word| ["Intel", "AMD", "Apple", "VIA"].into_iter().find(|vendor| ends(word, vendor)))

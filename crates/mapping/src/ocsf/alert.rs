@@ -48,7 +48,7 @@ fn states(event: &mut Event<'_>, parts: &AlertParts<'_>) {
         None => event.other_verdict(parts.verdict),
     }
     // The word stays in the record: it also says how the console treats the alert.
-    event.confidence(parts.treat_as_threat.kept());
+    event.confidence(parts.treat_as_threat.unmarked());
     event.disposition(19);
     event.action(Action::Observed);
 }

@@ -137,9 +137,9 @@ fn source_process(event: &mut Event<'_>, process: &Process<'_>) {
     let open = event.open("process");
     let image = Image::of(process.name).or_else(|| Image::at(process.executable));
     event.optional("name", image.map(|image| image.name));
-    event.integer("pid", process.pid.kept());
+    event.integer("pid", process.pid.unmarked());
     event.optional("uid", process.entity_id.escaped());
-    event.command_line("cmd_line", process.command_line.kept());
+    event.command_line("cmd_line", process.command_line.unmarked());
     event.close(open);
     event.close(element);
 }
@@ -344,11 +344,11 @@ pub(super) fn finding_info(
     let rule = &detection.rule;
     let open = event.open("finding_info");
     event.finding_uid(common, uid.escaped());
-    event.title(rule.name.kept());
+    event.title(rule.name.unmarked());
     event.optional("desc", rule.description.escaped());
     event.list_of("types", Some(Escaped::plain("Custom rule")));
-    event.time("created_time", created.kept());
-    event.time("modified_time", modified.kept());
+    event.time("created_time", created.unmarked());
+    event.time("modified_time", modified.unmarked());
     if is_set(rule.id) || is_set(rule.name) {
         let analytic = event.open("analytic");
         event.text("uid", rule.id);

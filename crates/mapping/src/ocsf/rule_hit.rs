@@ -32,7 +32,7 @@ pub(super) fn map(
     let mut metadata = Metadata::of_entry(entry, id);
     metadata.time(event, [entry.created, entry.updated]);
     if is_finding {
-        event.time("start_time", parts.detected.kept());
+        event.time("start_time", parts.detected.unmarked());
     }
     event.severity(detection.severity);
     event.text("message", entry.message);

@@ -44,10 +44,13 @@ pub(super) fn map(
         ..Metadata::default()
     };
     // `start_time` has the time of the detection.
-    let times =
-        if parts.is_new() { [parts.created.kept(), parts.identified.kept(), parts.updated] } else { parts.times() };
+    let times = if parts.is_new() {
+        [parts.created.unmarked(), parts.identified.unmarked(), parts.updated]
+    } else {
+        parts.times()
+    };
     metadata.time(event, times);
-    event.time("start_time", parts.identified.kept());
+    event.time("start_time", parts.identified.unmarked());
     event.severity(parts.severity);
     event.sentence("message", &parts.message());
     malware(event, &parts);
@@ -96,7 +99,7 @@ fn malware(event: &mut Event<'_>, parts: &ThreatParts<'_>) {
         let list = event.open_list("files");
         let element = event.open_element();
         // The evidence has these values too, and marks them.
-        let kept = DetectedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
+        let kept = DetectedFile { path: file.path.unmarked(), hashes: file.hashes.map(Value::unmarked), ..*file };
         object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
         event.close(list);
@@ -129,7 +132,7 @@ fn finding_info(
         event.text("uid_alt", parts.threat_id);
     }
     if event.title(parts.file.threat_name).is_none()
-        && event.title(parts.file.display_name.kept()).is_none()
+        && event.title(parts.file.display_name.unmarked()).is_none()
         && let Some(id) = id.escaped()
     {
         event.sentence("title", &[("", Some(Escaped::plain("SentinelOne threat "))), ("", Some(id))]);

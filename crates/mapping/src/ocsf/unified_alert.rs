@@ -42,12 +42,12 @@ pub(super) fn map(
         tenant: first_scalar(parts.endpoint.owner.account_ids),
         ..Metadata::default()
     };
-    let [created, detected, updated] = [parts.created, parts.detected, parts.updated].map(Value::kept);
+    let [created, detected, updated] = [parts.created, parts.detected, parts.updated].map(Value::unmarked);
     let times = if parts.is_new() { [created, detected, updated] } else { parts.times() };
     metadata.time(event, times);
     let seen = [parts.first_seen, parts.detected].into_iter().find(|value| time(*value).is_some()).unwrap_or_default();
-    event.time("start_time", seen.kept());
-    event.time("end_time", parts.last_seen.kept());
+    event.time("start_time", seen.unmarked());
+    event.time("end_time", parts.last_seen.unmarked());
     // The event has the time of the detection under another name.
     if [metadata.original_time, seen].into_iter().any(|value| value.escaped() == parts.detected.escaped()) {
         event.mark_times([parts.detected]);
@@ -100,7 +100,7 @@ fn malware(event: &mut Event<'_>, parts: &UnifiedParts<'_>) {
         let list = event.open_list("files");
         let element = event.open_element();
         // The evidence has these values too, and marks them.
-        let kept = AlertedFile { path: file.path.kept(), hashes: file.hashes.map(Value::kept), ..*file };
+        let kept = AlertedFile { path: file.path.unmarked(), hashes: file.hashes.map(Value::unmarked), ..*file };
         object(&kept, &parts.process.acting).write_element(event);
         event.close(element);
         event.close(list);

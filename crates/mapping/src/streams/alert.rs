@@ -49,9 +49,9 @@ impl<'a> AlertParts<'a> {
     /// Returns the times for the event, the preferred one first: the creation of a new alert, later its last change.
     pub fn times(&self) -> [Value<'a>; 3] {
         if self.is_new() {
-            [self.created, self.reported.kept(), self.updated.kept()]
+            [self.created, self.reported.unmarked(), self.updated.unmarked()]
         } else {
-            [self.updated, self.created, self.reported.kept()]
+            [self.updated, self.created, self.reported.unmarked()]
         }
     }
 

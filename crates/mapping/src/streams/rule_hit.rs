@@ -65,11 +65,11 @@ fn owner<'a>(activity: &Activity<'a>, hit: &RuleHit<'a>) -> Owner<'a> {
     let none = Value::default();
     Owner {
         account_ids: [activity.account_id, none],
-        account_names: [activity.account_name, hit.account_name.kept(), hit.accountname.kept()],
-        site_ids: [activity.site_id, hit.origagentsiteid.kept()],
-        site_names: [activity.site_name, hit.site_name.kept()],
+        account_names: [activity.account_name, hit.account_name.unmarked(), hit.accountname.unmarked()],
+        site_ids: [activity.site_id, hit.origagentsiteid.unmarked()],
+        site_names: [activity.site_name, hit.site_name.unmarked()],
         group_ids: [activity.group_id, none],
-        group_names: [activity.group_name, hit.group_name.kept(), hit.groupname.kept()],
+        group_names: [activity.group_name, hit.group_name.unmarked(), hit.groupname.unmarked()],
     }
 }
 

@@ -195,8 +195,8 @@ impl<'a> ThreatParts<'a> {
     /// change.
     pub fn times(&self) -> [Value<'a>; 3] {
         // Other fields have these two times as well, and mark them.
-        let identified = self.identified.kept();
-        let created = self.created.kept();
+        let identified = self.identified.unmarked();
+        let created = self.created.unmarked();
         if self.is_new() && [identified, created].into_iter().any(|time| timestamp(time).is_some()) {
             [identified, created, self.updated]
         } else {

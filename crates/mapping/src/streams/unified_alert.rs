@@ -403,7 +403,7 @@ impl<'a> UnifiedParts<'a> {
     /// Returns the times for the event, the preferred one first: the detection while the alert is new, later its last
     /// change.
     pub fn times(&self) -> [Value<'a>; 3] {
-        let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::kept);
+        let [detected, updated, created] = [self.detected, self.updated, self.created].map(Value::unmarked);
         if self.is_new() { [detected, updated, created] } else { [updated, detected, created] }
     }
 

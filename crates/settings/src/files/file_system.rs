@@ -29,7 +29,7 @@ const MAX_IN_DIRECTORY: usize = 64;
 const MAX_FILES: usize = 1_000;
 /// Time after which a path without an answer is tried again. Each further time is twice as long: a file system that is
 /// mounted again does not end the calls to the old one.
-const RETRY_AFTER: Duration = Duration::from_secs(300);
+const RETRY_AFTER: Duration = Duration::from_mins(5);
 /// Number of answers that wait for the caller. Each may be as large as a file.
 const AHEAD: usize = 16;
 /// Time after which a waiting caller is one of at most [`MAX_WAITING`].
@@ -306,10 +306,10 @@ mod tests {
         let expected = expected.map(|(path, answer)| (path.to_owned(), answer));
         assert_eq!(collected(answers(&paths, SHORT, &alive)), expected);
         // Each path has its thread, and gets no second one.
-        let begun = Instant::now();
-        let minute = Duration::from_secs(60);
+        let started_at = Instant::now();
+        let minute = Duration::from_mins(1);
         assert_eq!(collected(answers(&paths, minute, &alive)), expected);
-        assert!(begun.elapsed() < minute);
+        assert!(started_at.elapsed() < minute);
         alive.store(true, Ordering::SeqCst);
         while SILENT.lock().paths.keys().any(|path| path.starts_with("a")) {
             std::thread::park_timeout(Duration::from_millis(1));
@@ -322,7 +322,7 @@ mod tests {
         let alive = Arc::new(AtomicBool::new(false));
         let names: Vec<String> = (0..MAX_IN_DIRECTORY).map(|number| format!("b/dead-{number}")).collect();
         let paths: Vec<&str> = names.iter().map(String::as_str).collect();
-        let answer = |path: &str| collected(answers(&[path], Duration::from_secs(60), &alive)).pop().unwrap().1;
+        let answer = |path: &str| collected(answers(&[path], Duration::from_mins(1), &alive)).pop().unwrap().1;
         assert!(
             collected(answers(&paths[..MAX_FREE_THREADS], MIN_PATIENCE, &alive))
                 .iter()
@@ -356,7 +356,7 @@ mod tests {
                 tried.push(minute);
                 silent.add(path);
             }
-            tokio::time::advance(Duration::from_secs(60)).await;
+            tokio::time::advance(Duration::from_mins(1)).await;
         }
         assert_eq!(tried, [0, 5, 15, 35]);
         for _ in tried {
@@ -368,7 +368,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_file_system_that_hangs_holds_up_one_task_and_one_thread() {
         let alive = Arc::new(AtomicBool::new(false));
-        let mut waiting = answers(&["c/dead"], Duration::from_secs(60), &alive);
+        let mut waiting = answers(&["c/dead"], Duration::from_mins(1), &alive);
         let reading = tokio::spawn(async move { waiting.next().unwrap().1 });
         // The runtime has one thread: this task only runs if the reading one does not keep it.
         let turned = tokio::spawn(async { tokio::time::sleep(Duration::from_millis(1)).await });

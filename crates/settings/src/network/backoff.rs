@@ -49,7 +49,7 @@ pub struct RetrySettings {
 
 impl Default for RetrySettings {
     fn default() -> Self {
-        Self { initial: Period(Duration::from_millis(500)), max: Period(Duration::from_secs(60)) }
+        Self { initial: Period(Duration::from_millis(500)), max: Period(Duration::from_mins(1)) }
     }
 }
 

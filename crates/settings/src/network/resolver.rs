@@ -24,9 +24,9 @@ const SLOW_SLOTS: usize = 64;
 /// The longest time of a lookup that counts as answered.
 const SOON: Duration = Duration::from_secs(1);
 /// Time for which it is remembered that a name was not answered.
-const REMEMBERED: Duration = Duration::from_secs(600);
+const REMEMBERED: Duration = Duration::from_mins(10);
 /// Time for which it is remembered that a name was answered.
-const TRUSTED: Duration = Duration::from_secs(86_400);
+const TRUSTED: Duration = Duration::from_hours(24);
 
 static LOOKUPS: LazyLock<Arc<Resolver>> = LazyLock::new(Arc::default);
 
@@ -192,9 +192,9 @@ mod tests {
             (0..count).map(|number| tokio::spawn(unanswered(&lookups, &number.to_string()))).collect()
         };
         let took = async |host: &str| {
-            let begun = Instant::now();
+            let started_at = Instant::now();
             assert_eq!(answered(&lookups, host).await, Ok(vec![address()]));
-            begun.elapsed()
+            started_at.elapsed()
         };
         assert_eq!(took("old").await, Duration::ZERO);
         let first = all(SLOTS + SLOW_SLOTS - 10);

@@ -6,7 +6,7 @@ use http::HeaderName;
 use http::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// Longest wait. A longer `Retry-After` is shortened to this.
-const MAX: Duration = Duration::from_secs(600);
+const MAX: Duration = Duration::from_mins(10);
 
 /// Returns how long a response's `Retry-After` asks to wait, in seconds or as a date, ten minutes at most. A date is
 /// compared with the response's own `Date`, since the clocks may differ. `now` is used if there is none.

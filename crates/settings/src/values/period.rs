@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(period.to_string().parse::<Period>().unwrap(), period, "{text}");
         }
         assert_eq!(Period(Duration::from_secs(90)).to_string(), "90s");
-        assert_eq!(Period(Duration::from_secs(120)).to_string(), "2m");
+        assert_eq!(Period(Duration::from_mins(2)).to_string(), "2m");
     }
 
     #[test]

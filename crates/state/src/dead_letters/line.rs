@@ -126,12 +126,12 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
         event_base64,
         crc32: None,
     };
-    let begin = out.len();
+    let start = out.len();
     // Writing strings into a Vec cannot fail.
     let _ = serde_json::to_writer(&mut *out, &line);
     // The checksum is of the line without the closing brace.
     out.pop();
-    let checksum = checksum(&out[begin..]);
+    let checksum = checksum(&out[start..]);
     out.extend_from_slice(CHECKSUM);
     out.extend_from_slice(checksum.as_bytes());
     out.extend_from_slice(END);

@@ -24,13 +24,13 @@ fn the_state_follows_from_the_side_and_the_failure() {
         let failure = Failure::new(*kind, "");
         let mut row = vec![kind.name().to_owned()];
         row.extend(Side::ALL.iter().map(|side| name(&LaneState::of(*side, &failure))));
-        row.push(name(&LaneEvent::Halted(failure).failing_state().unwrap()));
+        row.push(name(&LaneChange::Halted(failure).failing_state().unwrap()));
         assert_eq!(row, expected);
     }
 }
 
-fn failed(side: Side) -> LaneEvent {
-    LaneEvent::Failed(side, Failure::transient(format!("{side:?}")))
+fn failed(side: Side) -> LaneChange {
+    LaneChange::Failed(side, Failure::transient(format!("{side:?}")))
 }
 
 fn refused() -> Failure {
@@ -40,12 +40,12 @@ fn refused() -> Failure {
 /// A lane's state is checked after each of several changes in a row.
 #[test]
 fn a_lane_shows_the_most_severe_of_what_fails() {
-    use LaneEvent::{
+    use LaneChange::{
         CheckpointStored, ConsoleAnswers, FindsOrphans, Halted, LaneBegins, LaneEnds, SinkAccepts, WaitsForRename,
     };
     let text = || "reason".to_owned();
     let halted = || Halted(Failure::transient("panic"));
-    let rows: [(Vec<LaneEvent>, &str); 21] = [
+    let rows: [(Vec<LaneChange>, &str); 21] = [
         (vec![], "starting"),
         // A claim that succeeds ends its failure; a lane that never failed is not running for it.
         (vec![CheckpointStored], "starting"),
@@ -91,10 +91,10 @@ fn a_lane_shows_the_most_severe_of_what_fails() {
 #[test]
 fn what_is_known_already_is_nothing_new() {
     let mut shown = Shown::default();
-    assert!(!shown.add(LaneEvent::CheckpointStored));
-    assert!(shown.add(LaneEvent::ConsoleAnswers(Some(refused()))));
-    assert!(!shown.add(LaneEvent::ConsoleAnswers(Some(refused()))));
-    assert!(shown.add(LaneEvent::ConsoleAnswers(None)) && shown.add(LaneEvent::ConsoleAnswers(None)));
+    assert!(!shown.add(LaneChange::CheckpointStored));
+    assert!(shown.add(LaneChange::ConsoleAnswers(Some(refused()))));
+    assert!(!shown.add(LaneChange::ConsoleAnswers(Some(refused()))));
+    assert!(shown.add(LaneChange::ConsoleAnswers(None)) && shown.add(LaneChange::ConsoleAnswers(None)));
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn the_console_takes_the_token_unless_its_last_answer_says_otherwise() {
         shown.add(event);
         shown.token_problem()
     };
-    assert_eq!(after(LaneEvent::Failed(Side::Console, refused())), Some(TokenProblem::Refused));
+    assert_eq!(after(LaneChange::Failed(Side::Console, refused())), Some(TokenProblem::Refused));
     // The sink says nothing of it.
     assert_eq!(after(failed(Side::Sink)), Some(TokenProblem::Refused));
     assert_eq!(after(failed(Side::Console)), None);
     let unreadable = Failure::secret_unreadable("");
-    assert_eq!(after(LaneEvent::Failed(Side::Console, unreadable.clone())), Some(TokenProblem::Unreadable));
-    assert_eq!(after(LaneEvent::ConsoleAnswers(None)), None);
-    assert_eq!(after(LaneEvent::Failed(Side::Sink, unreadable)), None);
+    assert_eq!(after(LaneChange::Failed(Side::Console, unreadable.clone())), Some(TokenProblem::Unreadable));
+    assert_eq!(after(LaneChange::ConsoleAnswers(None)), None);
+    assert_eq!(after(LaneChange::Failed(Side::Sink, unreadable)), None);
 }

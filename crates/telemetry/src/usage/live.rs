@@ -8,16 +8,16 @@ use s1_forwarder_record::Timestamp;
 use super::{Counts, DAY, Delta, Usage, hour_of};
 
 /// Time after which counts are written. The worker looks once a minute, so that a kill loses less than 20 minutes.
-const CHANGED_AFTER: Duration = Duration::from_secs(18 * 60);
+const CHANGED_AFTER: Duration = Duration::from_mins(18);
 /// Interval at which a lane that counts nothing is written. A report then knows up to when that holds.
-const UNCHANGED_AFTER: Duration = Duration::from_secs(3 * 3_600);
+const UNCHANGED_AFTER: Duration = Duration::from_hours(3);
 /// Part of these times by which lanes differ, so that lanes that start together do not write together.
 const SPREAD: f64 = 0.5;
 /// Time after which a failed write is tried again. It doubles up to the second constant, or up to the third one if the
 /// stored counts cannot be read.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
-const RETRY_MOST: Duration = Duration::from_secs(8 * 60);
-const RETRY_UNREADABLE_MOST: Duration = Duration::from_secs(64 * 60);
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+const RETRY_MOST: Duration = Duration::from_mins(8);
+const RETRY_UNREADABLE_MOST: Duration = Duration::from_mins(64);
 
 /// The counts of one lane of this process since the last write. They take about a hundred bytes, and 150 more for each
 /// hour that is not written yet.

@@ -30,13 +30,13 @@ const MAX_MERGED: usize = 16;
 /// Gaps that are kept. Of more, the two oldest become one.
 const MAX_GAPS: usize = 32;
 /// Longest time after the last write that a kill may lose: lanes write every three hours, or 20 minutes after that.
-const MAX_LOST: Duration = Duration::from_secs(4 * 3_600);
+const MAX_LOST: Duration = Duration::from_hours(4);
 /// Clocks that differ by less are the same.
-const CLOCKS_AGREE: Duration = Duration::from_secs(86_400);
+const CLOCKS_AGREE: Duration = Duration::from_hours(24);
 /// Clocks that count the same lane differ by less, unless one is wrong.
-const MIN_AHEAD: Duration = Duration::from_secs(5 * 60);
+const MIN_AHEAD: Duration = Duration::from_mins(5);
 /// Longest usual time since the last write. If a lane was written longer ago, it did not run, or the clock is wrong.
-const LONG_AWAY: Duration = Duration::from_secs(31 * 86_400);
+const LONG_AWAY: Duration = Duration::from_hours(744);
 const HOUR: i64 = 3_600_000_000;
 const DAY: u32 = 24;
 
@@ -47,8 +47,8 @@ pub fn hour_of(time: Timestamp) -> u32 {
 
 /// Returns the hours that are in a window as a whole.
 pub fn whole_hours(from: Timestamp, to: Timestamp) -> Range<u32> {
-    let begun = hour_of(from);
-    let first = if hour_start(begun) < from { begun + 1 } else { begun };
+    let first_hour = hour_of(from);
+    let first = if hour_start(first_hour) < from { first_hour + 1 } else { first_hour };
     first..hour_of(to).max(first)
 }
 

@@ -6,7 +6,7 @@ use super::*;
 const START: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
 fn hours(hours: u32) -> Duration {
-    Duration::from_secs(3_600) * hours
+    Duration::from_hours(1) * hours
 }
 
 /// Returns the session of a process that began at `START`.

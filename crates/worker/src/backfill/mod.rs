@@ -41,7 +41,7 @@ use plan::{BackfillPlan, Slice, split};
 /// Area of all backfills in the state.
 const AREA: &str = "backfill";
 /// Interval at which the backfill checks whether its counts are due to be stored.
-const USAGE_INTERVAL: Duration = Duration::from_secs(60);
+const USAGE_INTERVAL: Duration = Duration::from_mins(1);
 /// First and longest wait between two attempts to get a count from the console.
 const COUNT_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -388,11 +388,11 @@ impl Job {
         loop {
             match self.spec.pull.count(client, window, Some(&meter)).await {
                 Ok(count) => return Ok(count),
-                Err(ConsoleError::Transient { reason, after, .. })
+                Err(ConsoleError::Transient { reason, retry_after, .. })
                     if started.elapsed() < self.backfill.once_timeout =>
                 {
                     warn!(%reason, "the console returned no count: retrying");
-                    sleep(waits.wait_at_least(after)).await;
+                    sleep(waits.wait_at_least(retry_after)).await;
                 }
                 Err(error) => return Err(BackfillError::Console(error)),
             }

@@ -13,9 +13,9 @@ use crate::shared::Shared;
 /// Wait before the first check: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 /// Wait before the next check while the console does not answer.
-const RETRY_INTERVAL: Duration = Duration::from_secs(600);
+const RETRY_INTERVAL: Duration = Duration::from_mins(10);
 /// Tokens are valid for weeks, so that a replaced one is noticed soon enough.
-const CHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+const CHECK_INTERVAL: Duration = Duration::from_hours(6);
 /// Each of these numbers of days before the expiry, one line is logged. No other sign comes before the console refuses
 /// the token.
 const STAGES: [u64; 6] = [0, 1, 3, 7, 14, 30];

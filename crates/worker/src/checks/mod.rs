@@ -22,11 +22,11 @@ use new_token::NewToken;
 use scope::KnownScope;
 
 /// Wait before a check that panicked is repeated.
-const AFTER_PANIC: Duration = Duration::from_secs(3600);
+const AFTER_PANIC: Duration = Duration::from_hours(1);
 /// Average time between two checks that could begin at once; the first ones of many lanes begin within
 /// [`FIRST_WITHIN`]. Thousands at once would leave gaps in the heap that are never filled.
 pub const TIME_PER_CHECK: Duration = Duration::from_millis(20);
-const FIRST_WITHIN: Duration = Duration::from_secs(600);
+const FIRST_WITHIN: Duration = Duration::from_mins(10);
 /// Interval of [`Checks::run_due`]: checks begin, and it is noticed that requests use another token, up to this much
 /// later.
 pub const INTERVAL: Duration = Duration::from_secs(15);
@@ -166,7 +166,7 @@ mod tests {
             sleep(INTERVAL - Duration::from_secs(second)).await;
             while !rotation.asked().contains(&"details next".to_owned()) {
                 let waited = written.elapsed();
-                assert!(waited < Duration::from_secs(120), "not tried after {waited:?}");
+                assert!(waited < Duration::from_mins(2), "not tried after {waited:?}");
                 next().await;
             }
         }

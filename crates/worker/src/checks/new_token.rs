@@ -19,9 +19,9 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// How often the sources of tokens are read while a new token has not stood for [`SETTLES_AFTER`].
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(10);
 /// A token that is still being written is not tried.
-const SETTLES_AFTER: Duration = Duration::from_secs(60);
+const SETTLES_AFTER: Duration = Duration::from_mins(1);
 /// Wait after the console gave no answer that says whether it accepts the token.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The token that a file or Secret has now, and requests do not use.
 #[derive(Debug, Default)]

@@ -18,13 +18,13 @@ use crate::shared::Shared;
 /// Wait before the comparison: the first requests of the lanes go first.
 pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 /// Wait before the next attempt while the console does not answer.
-const RETRY_INTERVAL: Duration = Duration::from_secs(600);
+const RETRY_INTERVAL: Duration = Duration::from_mins(10);
 /// The console may show another scope than before to the same token.
-const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+const CHECK_INTERVAL: Duration = Duration::from_hours(1);
 /// The interval while part of the scope is not seen, since an operator may be mending this, or records have vanished.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(30);
 /// Wait if there is nothing to compare: longer than a process runs.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+const NEVER: Duration = Duration::from_hours(87_600);
 
 /// The result of the last check of a pipeline.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::api_health::{ApiHealth, HealthTransition};
 use super::leases::{Leases, agreed_shards};
 use super::membership::{Drained, Membership, ShardChange};
-use super::plan::{Answer, Call, LeasePlanner, MonotonicTime, ShardEvent};
+use super::plan::{Answer, Call, LeaseChange, LeasePlanner, MonotonicTime};
 use super::settings::{ClusterError, ClusterSettings};
 
 /// See [`join`](super::join).
@@ -153,34 +153,34 @@ impl Member {
         }
         let (calls, events) = self.plan.on_answer(call, sent, self.now(), answer);
         calls.into_iter().for_each(|call| self.send(call));
-        let has_changed = is_listing || events.iter().any(|event| !matches!(event, ShardEvent::Renewed(..)));
+        let has_changed = is_listing || events.iter().any(|event| !matches!(event, LeaseChange::Renewed(..)));
         self.apply_events(events).await;
         if has_changed {
             self.publish();
         }
     }
 
-    async fn apply_events(&mut self, events: Vec<ShardEvent>) {
+    async fn apply_events(&mut self, events: Vec<LeaseChange>) {
         for event in events {
             let change = match event {
-                ShardEvent::Acquired { shard, until, vacant } => {
+                LeaseChange::Acquired { shard, until, vacant } => {
                     info!(shard, "shard acquired");
                     self.telemetry.process().observe_shard_handover("acquire", vacant);
                     let (deadline, until) = watch::channel(self.until(until));
                     self.deadlines.insert(shard, deadline);
                     ShardChange::Acquired(shard, Deadline::new(until))
                 }
-                ShardEvent::Renewed(shard, until) => {
+                LeaseChange::Renewed(shard, until) => {
                     if let Some(deadline) = self.deadlines.get(&shard) {
                         deadline.send_replace(self.until(until));
                     }
                     continue;
                 }
-                ShardEvent::Drain(shard) => {
+                LeaseChange::Drain(shard) => {
                     self.draining.insert(shard, self.now());
                     ShardChange::Drain(shard)
                 }
-                ShardEvent::Released(shard) => {
+                LeaseChange::Released(shard) => {
                     self.deadlines.remove(&shard);
                     if let Some(since) = self.draining.remove(&shard) {
                         self.telemetry.process().observe_shard_handover("release", self.now().saturating_sub(since));
@@ -188,7 +188,7 @@ impl Member {
                     info!(shard, "shard released");
                     continue;
                 }
-                ShardEvent::Lost(shard) => {
+                LeaseChange::Lost(shard) => {
                     if let Some(deadline) = self.deadlines.remove(&shard) {
                         deadline.send_replace(Until::now());
                     }

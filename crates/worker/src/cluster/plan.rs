@@ -78,7 +78,7 @@ pub enum Answer {
 
 /// A change of a shard, after which lanes have to act.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ShardEvent {
+pub enum LeaseChange {
     /// This worker has the shard.
     Acquired {
         shard: u32,
@@ -225,7 +225,7 @@ impl LeasePlanner {
         sent: MonotonicTime,
         now: MonotonicTime,
         answer: Answer,
-    ) -> (Vec<Call>, Vec<ShardEvent>) {
+    ) -> (Vec<Call>, Vec<LeaseChange>) {
         if matches!(answer, Answer::Unknown | Answer::Conflict(None)) {
             self.set_retry_at(&call, sent + self.lease / RETRY_DIVISOR);
         }
@@ -259,7 +259,7 @@ impl LeasePlanner {
         self.listing.due = self.listing.due.min(now);
     }
 
-    /// Notes that the lanes of a shard have ended, after [`ShardEvent::Drain`].
+    /// Notes that the lanes of a shard have ended, after [`LeaseChange::Drain`].
     pub fn drained(&mut self, shard: u32) {
         if let Some(lease) = self.owned.get_mut(&shard) {
             lease.state = ShardState::Drained;
@@ -267,7 +267,7 @@ impl LeasePlanner {
     }
 
     /// This worker ends: it acquires nothing more, and its shards drain.
-    pub fn leave(&mut self) -> Vec<ShardEvent> {
+    pub fn leave(&mut self) -> Vec<LeaseChange> {
         self.leaving = true;
         self.drain(self.shards as usize)
     }
@@ -336,7 +336,7 @@ impl LeasePlanner {
         }
     }
 
-    fn on_acquire(&mut self, shard: u32, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> Vec<ShardEvent> {
+    fn on_acquire(&mut self, shard: u32, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> Vec<LeaseChange> {
         self.acquiring.remove(&shard);
         let Answer::Written(version) = answer else { return Vec::new() };
         let observed = self.observed_shards.get(&shard);
@@ -344,14 +344,14 @@ impl LeasePlanner {
         let retry_at = MonotonicTime::ZERO;
         let state = ShardState::Active;
         self.owned.insert(shard, OwnedLease { version, renewed_at: sent, pending: false, retry_at, state });
-        let mut events = vec![ShardEvent::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
+        let mut events = vec![LeaseChange::Acquired { shard, until: self.delivery_deadline(sent), vacant }];
         if self.leaving {
             events.extend(self.drain(1));
         }
         events
     }
 
-    fn on_renew(&mut self, shard: u32, sent: MonotonicTime, answer: Answer) -> Vec<ShardEvent> {
+    fn on_renew(&mut self, shard: u32, sent: MonotonicTime, answer: Answer) -> Vec<LeaseChange> {
         let until = self.delivery_deadline(sent);
         let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
         lease.pending = false;
@@ -359,7 +359,7 @@ impl LeasePlanner {
             Answer::Written(version) => {
                 lease.version = version;
                 lease.renewed_at = sent;
-                vec![ShardEvent::Renewed(shard, until)]
+                vec![LeaseChange::Renewed(shard, until)]
             }
             Answer::Conflict(Some(record)) if record.holder.as_deref() == Some(&self.worker) => {
                 // The server executed an earlier renewal, and its answer was lost. Its time is not known, so the
@@ -369,13 +369,13 @@ impl LeasePlanner {
             }
             Answer::Conflict(_) => {
                 self.owned.remove(&shard);
-                vec![ShardEvent::Lost(shard)]
+                vec![LeaseChange::Lost(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn on_release(&mut self, shard: u32, answer: Answer) -> Vec<ShardEvent> {
+    fn on_release(&mut self, shard: u32, answer: Answer) -> Vec<LeaseChange> {
         let Some(lease) = self.owned.get_mut(&shard) else { return Vec::new() };
         lease.pending = false;
         match answer {
@@ -385,13 +385,13 @@ impl LeasePlanner {
             }
             Answer::Written(_) | Answer::Conflict(_) => {
                 self.owned.remove(&shard);
-                vec![ShardEvent::Released(shard)]
+                vec![LeaseChange::Released(shard)]
             }
             _ => Vec::new(),
         }
     }
 
-    fn on_list(&mut self, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> (Vec<Call>, Vec<ShardEvent>) {
+    fn on_list(&mut self, sent: MonotonicTime, now: MonotonicTime, answer: Answer) -> (Vec<Call>, Vec<LeaseChange>) {
         self.listing.pending = false;
         let Answer::Listed(listing) = answer else { return (Vec::new(), Vec::new()) };
         if now.saturating_sub(self.listing.answered_at) > self.lease {
@@ -431,11 +431,11 @@ impl LeasePlanner {
     }
 
     /// Starts to drain `count` of the active shards.
-    fn drain(&mut self, count: usize) -> Vec<ShardEvent> {
+    fn drain(&mut self, count: usize) -> Vec<LeaseChange> {
         let active = self.owned.iter_mut().rev().filter(|(_, lease)| lease.state == ShardState::Active);
         let drained = active.take(count).map(|(shard, lease)| {
             lease.state = ShardState::Draining;
-            ShardEvent::Drain(*shard)
+            LeaseChange::Drain(*shard)
         });
         drained.collect()
     }

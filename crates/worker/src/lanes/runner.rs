@@ -12,7 +12,7 @@ use s1_forwarder_engine::source::RecordFilter;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::{catch_panic, caught};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::{LaneEvent, LaneMetrics, Meter};
+use s1_forwarder_telemetry::{LaneChange, LaneMetrics, Meter};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -244,7 +244,7 @@ impl LaneRunner {
         match started {
             Ok(lane) => RunnerStep::Run(lane),
             Err(failure) => {
-                self.spec.span().in_scope(|| meter.report(LaneEvent::Halted(failure)));
+                self.spec.span().in_scope(|| meter.report(LaneChange::Halted(failure)));
                 RunnerStep::Pause(RESTART_DELAY)
             }
         }
@@ -277,7 +277,7 @@ impl LaneRunner {
                 self.spec.span().in_scope(|| {
                     error!(%panic, "lane panicked");
                     meter.metrics.requeue_in_flight();
-                    meter.report(LaneEvent::Halted(Failure::transient(format!("internal error: {panic}"))));
+                    meter.report(LaneChange::Halted(Failure::transient(format!("internal error: {panic}"))));
                 });
                 RunnerStep::Pause(RESTART_DELAY)
             }
@@ -323,7 +323,7 @@ impl LaneRunner {
             lane.key = detached.key.clone();
             lane.wanted = detached.wanted.clone();
         }
-        meter.report(LaneEvent::LaneBegins);
+        meter.report(LaneChange::LaneBegins);
         Ok(AbortOnDropHandle::new(tokio::spawn(lane.run(self.stop.clone()))))
     }
 
@@ -403,7 +403,7 @@ mod tests {
     use s1_forwarder_record::Clock;
     use s1_forwarder_telemetry::Telemetry;
 
-    const SHUTDOWN: Duration = Duration::from_secs(60);
+    const SHUTDOWN: Duration = Duration::from_mins(1);
 
     /// A store that stops answering writes of the lane's counts, or of its checkpoint too.
     #[derive(Debug, Default)]
@@ -473,10 +473,10 @@ mod tests {
         }
         store.hangs_usage.store(hangs_usage, Ordering::Relaxed);
         store.hangs_checkpoint.store(hangs_checkpoint, Ordering::Relaxed);
-        let begun = Instant::now();
+        let started_at = Instant::now();
         asked.cancel();
         let end = tokio::time::timeout(10 * SHUTDOWN, running).await.expect("the lane ends").unwrap();
-        (end, begun.elapsed())
+        (end, started_at.elapsed())
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ pub fn for_all(many: usize, each: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(60);
+    const INTERVAL: Duration = Duration::from_mins(1);
 
     /// Returns the largest number of `waits` within a `part` of the interval.
     fn most(waits: &[Duration], part: Duration) -> usize {

@@ -21,9 +21,9 @@ const MAX_SCOPE_IDS: usize = 500;
 /// The stream that also contains the detections of two others.
 const UNIFIED: &str = "unified_alerts";
 /// Warning from here on: each lane remembers the keys of all records within the overlap.
-const LONG_OVERLAP: Duration = Duration::from_secs(86_400);
+const LONG_OVERLAP: Duration = Duration::from_hours(24);
 /// Warning from here on: alerts rarely change after a month.
-const LONG_LOOKBACK: Duration = Duration::from_secs(31 * 86_400);
+const LONG_LOOKBACK: Duration = Duration::from_hours(744);
 
 /// Collects the problems of one part of the tree.
 struct Report<'a> {

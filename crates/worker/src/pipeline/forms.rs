@@ -41,7 +41,7 @@ impl Form {
         }
     }
 
-    fn takes_list(&self) -> bool {
+    fn accepts_list(&self) -> bool {
         match self.schema.get("type") {
             Some(Schema::Array(types)) => types.iter().any(|name| name == "array"),
             Some(name) => name == "array",
@@ -128,7 +128,7 @@ pub(super) fn may_be_list(path: &str) -> bool {
         forms = forms.of_key(key);
         (0..part.matches('[').count()).for_each(|_| forms = forms.of_elements());
     }
-    forms.is_empty() || forms.iter().any(Form::takes_list)
+    forms.is_empty() || forms.iter().any(Form::accepts_list)
 }
 
 #[cfg(test)]

@@ -49,10 +49,10 @@ const MAX_SINKS: usize = 16;
 const MAX_CONCURRENCY: f64 = 64.0;
 
 /// Longest value of any period.
-const MAX_PERIOD: Duration = Duration::from_secs(90 * 86_400);
+const MAX_PERIOD: Duration = Duration::from_hours(2_160);
 
 /// Longest time in which a lane remembers what it has read.
-const MAX_OVERLAP: Duration = Duration::from_secs(86_400);
+const MAX_OVERLAP: Duration = Duration::from_hours(24);
 
 const NO_SECRET_REF: &str = "a resource has its secrets in Secrets of its own namespace: \
                              { secretRef: { name: NAME, key: KEY } }";

@@ -13,7 +13,7 @@ use crate::pipeline::{Loaded, Pipeline};
 /// Number of orphans of one tenant above which its new lanes do not begin.
 pub const MAX_ORPHANS: usize = 1_000;
 /// Wait before a lane with too many orphans looks again: a command may have removed some.
-pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_secs(60);
+pub const AGAIN_AFTER_ORPHANS: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub struct Known {

@@ -18,7 +18,7 @@ use s1_forwarder_engine::lane::{ConsecutiveRefusals, LaneCheckpoint};
 use s1_forwarder_failure::{Failure, LastFailure, Side};
 use s1_forwarder_record::Timestamp;
 use s1_forwarder_settings::Period;
-use s1_forwarder_telemetry::{LaneEvent, Meter};
+use s1_forwarder_telemetry::{LaneChange, Meter};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -199,7 +199,7 @@ impl Renames {
             let wait = match step {
                 Ok(Step::Begin) => {
                     if is_kept {
-                        lane.meter.report(LaneEvent::LaneBegins);
+                        lane.meter.report(LaneChange::LaneBegins);
                     }
                     let _turn = self.turn.lock().await;
                     self.known.lock().set_running(&lane.spec.id, true);
@@ -207,11 +207,11 @@ impl Renames {
                 }
                 Ok(Step::GiveUp(reason)) => {
                     warn!(%pipeline, %stream, %sink, "the lane is given up: {reason}");
-                    lane.meter.report(LaneEvent::WaitsForRename(reason));
+                    lane.meter.report(LaneChange::WaitsForRename(reason));
                     return None;
                 }
                 Ok(Step::Refuse(reason)) => {
-                    lane.spec.span().in_scope(|| lane.meter.report(LaneEvent::FindsOrphans(reason)));
+                    lane.spec.span().in_scope(|| lane.meter.report(LaneChange::FindsOrphans(reason)));
                     if lane.once {
                         return None;
                     }
@@ -225,7 +225,7 @@ impl Renames {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
                         logged = Some(old);
                     }
-                    lane.meter.report(LaneEvent::WaitsForRename(reason));
+                    lane.meter.report(LaneChange::WaitsForRename(reason));
                     wait
                 }
                 Err(failure) => {

@@ -16,7 +16,7 @@ use crate::shared::Shared;
 use crate::usage::usage_area;
 
 const LEASE: Duration = Duration::from_secs(15);
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const SCOPE: &str = "accountIds=225494730938493804";
 
 /// A worker with a store in memory, and the pipeline `corp` whose lane is about to begin.
@@ -76,7 +76,7 @@ impl Fixture {
 
     /// Returns whether `corp/threats/siem` may begin within the time.
     async fn begins_within(&self, time: Duration) -> bool {
-        timeout(time, self.begin(false)).await.is_ok_and(|begun| begun)
+        timeout(time, self.begin(false)).await.is_ok_and(|started_at| started_at)
     }
 
     async fn begin(&self, once: bool) -> bool {
@@ -147,8 +147,8 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
         sleep(MINUTE).await;
         fixture.store.rename(&key("acme/threats/siem"), &key("corp/threats/siem")).await.unwrap();
     };
-    let (begun, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
-    assert!(begun);
+    let (started_at, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
+    assert!(started_at);
     assert_eq!(fixture.meter.metrics.state().kind, LaneStateKind::Starting);
 }
 
@@ -189,11 +189,11 @@ async fn only_a_checkpoint_of_the_same_records_and_of_a_pipeline_without_a_file_
 async fn a_checkpoint_that_still_moves_after_ten_minutes_is_another_installations() {
     let fixture = Fixture::new(None, "");
     fixture.put_fitting("acme/threats/siem", -1).await;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let elsewhere = fixture.run_elsewhere("acme/threats/siem", 20 * MINUTE);
     let lane = async {
         assert!(fixture.begin(false).await);
-        begun.elapsed()
+        started_at.elapsed()
     };
     let (took, ()) = tokio::join!(lane, elsewhere);
     assert!(took >= 10 * MINUTE && took <= 11 * MINUTE, "{took:?}");
@@ -205,11 +205,11 @@ async fn while_another_worker_runs_the_old_name_nothing_begins() {
     for (source, wait) in [("", Some(5 * MINUTE)), ("renamed_from: acme", None)] {
         let fixture = Fixture::new(wait, source);
         fixture.put_fitting("acme/threats/siem", -1).await;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let rolling = fixture.run_elsewhere("acme/threats/siem", 2 * MINUTE);
         let lane = async {
             assert!(fixture.begin(false).await);
-            begun.elapsed()
+            started_at.elapsed()
         };
         let (took, ()) = tokio::join!(lane, rolling);
         let least = 2 * MINUTE + 2 * LEASE + wait.unwrap_or_default();
@@ -253,9 +253,9 @@ async fn renamed_from_waits_until_the_old_file_is_gone_and_its_lanes_have_ended(
 async fn run_once_gives_up_but_takes_what_renamed_from_names() {
     let fixture = Fixture::new(Some(Duration::ZERO), "");
     fixture.put_fitting("acme/threats/siem", 0).await;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     assert!(!fixture.begin(true).await);
-    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(started_at.elapsed(), Duration::ZERO);
     let (_, error) = fixture.meter.metrics.last_error().unwrap();
     assert!(error.contains("state rename acme corp"), "{error}");
 
@@ -355,9 +355,9 @@ async fn a_store_that_refuses_to_list_stops_new_lanes_only() {
     let state = fixture.meter.metrics.state();
     let LaneState { kind: LaneStateKind::Stopped, error: Some(text) } = state else { panic!("{state:?}") };
     assert!(text.contains("cannot list memory"), "{text}");
-    let begun = Instant::now();
+    let started_at = Instant::now();
     assert!(!fixture.begin(true).await, "it is given up");
-    assert!(begun.elapsed() < MINUTE);
+    assert!(started_at.elapsed() < MINUTE);
     let listed = async {
         sleep(MINUTE).await;
         fixture.store.set_unlisted(false);

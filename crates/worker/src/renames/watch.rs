@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use super::super::Options;
 
 /// A checkpoint that moves after this long belongs to another installation. A lane of this one has drained by then.
-const ELSEWHERE: Duration = Duration::from_secs(600);
+const ELSEWHERE: Duration = Duration::from_mins(10);
 /// Longest time by which one node sees a changed ConfigMap later than another one.
-const FILES_APART: Duration = Duration::from_secs(120);
+const FILES_APART: Duration = Duration::from_mins(2);
 
 /// The settings that a decision depends on.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ pub struct Found {
 pub struct Watch {
     lane: LaneId,
     stamp: [u8; 32],
-    begun: Instant,
+    started_at: Instant,
     still_since: Instant,
     /// Number of moves after [`ELSEWHERE`]. A command, such as `state set`, may have caused a single one.
     late_moves: u32,
@@ -92,14 +92,14 @@ impl Watch {
         let watch = watch.get_or_insert_with(|| Self {
             lane: lane.clone(),
             stamp: *stamp,
-            begun: now,
+            started_at: now,
             still_since: now,
             late_moves: 0,
         });
         if watch.stamp != *stamp {
             watch.stamp = *stamp;
             watch.still_since = now;
-            watch.late_moves += u32::from(now.duration_since(watch.begun) >= ELSEWHERE);
+            watch.late_moves += u32::from(now.duration_since(watch.started_at) >= ELSEWHERE);
         }
         watch
     }

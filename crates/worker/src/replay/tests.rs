@@ -9,7 +9,7 @@ use crate::verify::ledger_reader::{LedgerKind, LedgerReader};
 const NOW: Timestamp = Timestamp::from_micros(1_795_432_000_000_000);
 
 fn hours_ago(hours: u32) -> Timestamp {
-    NOW.minus(Duration::from_secs(3_600) * hours)
+    NOW.minus(Duration::from_hours(1) * hours)
 }
 
 /// The fate of a record.

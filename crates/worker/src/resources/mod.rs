@@ -48,7 +48,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// Lanes that an annotation wants to be retried go to `retries`.
 pub(super) async fn report(shared: Arc<Shared>, resources: Resources, retries: mpsc::Sender<Vec<LaneId>>) {
     let api = loop {
-        match Api::connect(&shared.options.instance, &shared.options.identity).await {
+        match Api::connect(&shared.options.instance, &shared.options.process_name).await {
             Ok(api) => break api,
             Err(error) => warn!(%error, "the status of Pipeline resources cannot be written"),
         }
@@ -202,7 +202,7 @@ impl Reporter {
         let conditions = before.map_or(&resource.conditions, |before| &before.conditions);
         let token = self.shared.telemetry.token(&file.pipeline);
         let now = self.shared.options.clock.now();
-        let mut status = Status::of(file, &lanes, token, &self.shared.options.identity, conditions, now);
+        let mut status = Status::of(file, &lanes, token, &self.shared.options.process_name, conditions, now);
         status.note_annotation(resource);
         let pause = match before {
             None => AFTER_FAILURE,

@@ -15,8 +15,8 @@ use crate::pipeline::resource::{CHECKPOINTS, Condition, ResourceState};
 
 /// A token that is valid for less is named in its condition.
 /// The time that a comparison covers.
-const DAY: Duration = Duration::from_secs(86_400);
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+const DAY: Duration = Duration::from_hours(24);
+const EXPIRES_SOON: Duration = Duration::from_hours(336);
 /// Longest message of a condition.
 const MAX_MESSAGE: usize = 1_000;
 
@@ -549,7 +549,7 @@ mod tests {
         let lanes = [lane(Stream::Threats, LaneStateKind::Running)];
         let token = |expires| TokenStatus { expires: Some(expires), ..TokenStatus::default() };
         let valid = |expires| judged(&Status::of(&running, &lanes, token(expires), "w", &[], NOW))[2].clone();
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         assert_eq!(valid(NOW.minus(day)), "False Expired");
         assert_eq!(valid(NOW.plus(day)), "True ExpiresSoon");
         assert_eq!(valid(NOW.plus(day * 30)), "True Accepted");
@@ -600,7 +600,7 @@ mod tests {
         let lanes = [lane(Stream::Threats, LaneStateKind::Running)];
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
-        let later = NOW.plus(Duration::from_secs(60));
+        let later = NOW.plus(Duration::from_mins(1));
         lanes[0].send.delivered.store(5, Relaxed);
         lanes[0].set_complete_until(NOW);
         let second = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &first.conditions, later);

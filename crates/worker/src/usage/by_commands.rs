@@ -19,7 +19,7 @@ use super::{InDoubt, UsageStoreError};
 use crate::options::Options;
 
 /// Interval at which a long command writes.
-const INTERVAL: Duration = Duration::from_secs(19 * 60);
+const INTERVAL: Duration = Duration::from_mins(19);
 /// Wait between two attempts while another command writes.
 const LOCKED_WAIT: Duration = Duration::from_millis(50);
 const LOCKED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub fn usage_area() -> &'static Path {
 #[derive(Debug)]
 pub struct CommandUsage {
     options: Options,
-    begun: Timestamp,
+    started_at: Timestamp,
     /// Names this command in the counts that it writes.
     process: u64,
     writes: AtomicU64,
@@ -50,10 +50,10 @@ struct Counted {
 
 impl CommandUsage {
     pub fn new(options: &Options) -> Self {
-        let begun = options.clock.now();
+        let started_at = options.clock.now();
         Self {
             options: options.clone(),
-            begun,
+            started_at,
             process: fastrand::u64(1..),
             writes: AtomicU64::default(),
             counted: Mutex::default(),
@@ -107,10 +107,10 @@ impl CommandUsage {
         {
             return Err(UsageStoreError::NoState(directory.clone()).to_string());
         }
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let store = loop {
             match self.options.open_state(Some(usage_area())).await {
-                Err(StateError::Locked(_)) if begun.elapsed() < LOCKED_TIMEOUT => sleep(LOCKED_WAIT).await,
+                Err(StateError::Locked(_)) if started_at.elapsed() < LOCKED_TIMEOUT => sleep(LOCKED_WAIT).await,
                 opened => break opened.map_err(|error| error.to_string())?,
             }
         };
@@ -140,7 +140,7 @@ impl CommandUsage {
         let mut delta = counted.in_doubt.take().map(|in_doubt| in_doubt.rest(&mut usage)).unwrap_or_default();
         delta.merge(&std::mem::take(&mut counted.delta));
         let write = (self.process, self.writes.fetch_add(1, Ordering::Relaxed));
-        usage.add(&delta, CountedTime { from: self.begun, until: at, is_over: true, write });
+        usage.add(&delta, CountedTime { from: self.started_at, until: at, is_over: true, write });
         let encoded = usage.encode();
         counted.in_doubt = Some(InDoubt { write, previous, at, delta });
         store.commit(key, encoded.into()).await?;

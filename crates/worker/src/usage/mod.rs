@@ -28,7 +28,7 @@ use super::stores::Stores;
 
 pub use by_commands::{CommandUsage, usage_area};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Interval at which the stored counts of lanes that have begun are read.
 const READ_INTERVAL: Duration = Duration::from_secs(2);
 /// Number of lanes that are read each time. The stores also serve lanes that start.

@@ -205,9 +205,9 @@ impl RetryState {
     /// Waits after a transient error. Returns any other error, and every error after the timeout.
     async fn wait(&mut self, error: ConsoleError) -> Result<(), ConsoleError> {
         match error {
-            ConsoleError::Transient { reason, after, .. } if Instant::now() < self.end => {
+            ConsoleError::Transient { reason, retry_after, .. } if Instant::now() < self.end => {
                 warn!(%reason, "a request to the console failed: retrying");
-                sleep(self.waits.wait_at_least(after)).await;
+                sleep(self.waits.wait_at_least(retry_after)).await;
                 Ok(())
             }
             error => Err(error),

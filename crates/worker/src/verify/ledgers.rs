@@ -20,12 +20,12 @@ use crate::shared::Shared;
 /// Wait before the first check.
 pub const FIRST_CHECK: Duration = Duration::from_secs(5);
 /// Wait before the next check while no hour can be compared.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
-const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+const RETRY_INTERVAL: Duration = Duration::from_mins(1);
+const CHECK_INTERVAL: Duration = Duration::from_hours(1);
 /// Number of hours that are compared. Late records are expected within a day.
 const HOURS: u32 = 24;
 /// A check is given up if the console fails for this long.
-const CONSOLE_TIMEOUT: Duration = Duration::from_secs(300);
+const CONSOLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The result of a check of one lane.
 enum Check {
@@ -171,7 +171,7 @@ mod tests {
     fn a_lane_that_tells_of_a_repair_compares_the_next_hour_as_soon_as_it_can() {
         let now = Timestamp::from_micros(1_790_000_000_000_000);
         let done = |seconds| Check::Done { next_hour: now.plus(Duration::from_secs(seconds)) };
-        assert_eq!(done(600).wait(true, now), Duration::from_secs(600));
+        assert_eq!(done(600).wait(true, now), Duration::from_mins(10));
         assert_eq!(done(600).wait(false, now), CHECK_INTERVAL);
         assert_eq!(done(0).wait(true, now), RETRY_INTERVAL);
         assert_eq!(done(7_200).wait(true, now), CHECK_INTERVAL);

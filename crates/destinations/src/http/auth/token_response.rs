@@ -36,7 +36,7 @@ impl Number {
 }
 
 /// Assumed if the response does not say how long the token is valid.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
 impl TokenResponse {
     pub(crate) fn into_issued(self) -> Issued<SecretString> {

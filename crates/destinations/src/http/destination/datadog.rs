@@ -63,8 +63,7 @@ pub struct DatadogSettings {
 /// (<https://docs.datadoghq.com/logs/troubleshooting/>,
 /// <https://docs.datadoghq.com/logs/log_configuration/processors/log_date_remapper/>). The limits leave an hour for
 /// attempts and for clocks that differ.
-const ACCEPTED_TIMES: TimeLimits =
-    TimeLimits { past: Duration::from_secs(17 * 3_600), future: Duration::from_secs(3_600) };
+const ACCEPTED_TIMES: TimeLimits = TimeLimits { past: Duration::from_hours(17), future: Duration::from_hours(1) };
 
 /// The attribute for an event's own time if the log has another time. Datadog reads no official date from this name.
 const OWN_TIME: &str = "event_time";

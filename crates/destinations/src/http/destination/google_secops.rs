@@ -92,7 +92,7 @@ const REGIONS: &str = "`us` or `europe-west2`";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 /// The wait after a 429 without `Retry-After`. The quota counts bytes over five minutes.
-const THROTTLED: Duration = Duration::from_secs(60);
+const THROTTLED: Duration = Duration::from_mins(1);
 
 impl SinkProperties for GoogleSecopsSettings {
     fn older_ocsf_reader(&self) -> Option<&'static str> {

@@ -74,11 +74,11 @@ fn yes() -> bool {
 
 /// Less than an hour, for attempts and for clocks that differ.
 fn default_max_age() -> Period {
-    Period(Duration::from_secs(50 * 60))
+    Period(Duration::from_mins(50))
 }
 
 /// Loki refuses entries that are further ahead of now than `creation_grace_period`, by default ten minutes.
-const AHEAD: Duration = Duration::from_secs(5 * 60);
+const AHEAD: Duration = Duration::from_mins(5);
 
 impl SinkProperties for LokiSettings {
     /// Loki refuses lines above 256 KB (<https://grafana.com/docs/loki/latest/configure/#limits_config>). One batch at

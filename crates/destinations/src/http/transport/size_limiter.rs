@@ -10,7 +10,7 @@ const TIMEOUTS: u32 = 2;
 /// The lost connections in a row after which a batch is sent in halves.
 const LOST_CONNECTIONS: u32 = 3;
 /// How long requests stay small after these failures, or after a refusal for their size.
-const SMALL_FOR: Duration = Duration::from_secs(300);
+const SMALL_FOR: Duration = Duration::from_mins(5);
 /// Requests do not stay smaller than this, since an unavailable destination times out with any size.
 const MIN_EVENTS: usize = 50;
 

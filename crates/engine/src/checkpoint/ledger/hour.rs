@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 const MICROS: i64 = 3_600_000_000;
 /// Longest time after which a lane without events stores its position.
-pub const MAX_UNSTORED: Duration = Duration::from_secs(20 * 60);
+pub const MAX_UNSTORED: Duration = Duration::from_mins(20);
 
 /// A whole hour of UTC, counted from 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use super::hour_sums::{MAX_SUMS, NEWEST_SUMS};
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, MemoryStore, StateError};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 /// All hours.
 const ALL: Range<Hour> = Hour(0)..Hour(u32::MAX);
 

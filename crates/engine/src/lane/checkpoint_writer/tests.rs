@@ -17,7 +17,7 @@ use crate::lane::verdict::Exit;
 use crate::source::SourcePosition;
 
 const INTERVAL: Duration = Duration::from_secs(20);
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Returns the scripted failures, then accepts everything. Records the event count of each checkpoint.
 #[derive(Debug, Default)]
@@ -99,10 +99,10 @@ fn saved(store: &Memory) -> Vec<u64> {
 }
 
 async fn took(future: impl Future<Output = Result<(), NotStored>>) -> Option<Duration> {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     timeout(HOUR, future).await.ok().map(|written| {
         assert_eq!(written, Ok(()));
-        begun.elapsed()
+        started_at.elapsed()
     })
 }
 
@@ -152,17 +152,17 @@ async fn a_store_has_refused_after_three_refusals_in_a_row() {
 /// Thousands of lanes may start at the same time, or write at the same time after an outage of the store.
 #[tokio::test(start_paused = true)]
 async fn lanes_that_wrote_together_do_not_write_together_again() {
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let mut written = [[0; 20]; 2];
     for seed in 0..600 {
         let (_, mut writer, mut checkpoint) = writer_with_seed(seed, [], Duration::ZERO);
-        writer.main.saved_at = begun;
+        writer.main.saved_at = started_at;
         for counts in &mut written {
             writer.moved_on();
             let due = writer.main.due().unwrap();
             counts[(due - writer.main.saved_at).as_secs() as usize / 60] += 1;
             writer.write(&mut checkpoint).await.unwrap();
-            writer.main.saved_at = begun;
+            writer.main.saved_at = started_at;
         }
     }
     for counts in written {
@@ -272,7 +272,7 @@ async fn the_lanes_own_checkpoint_goes_before_an_overdue_copy() {
     writer.events_settled(false);
     sleep(Duration::from_secs(1)).await;
     writer.main.saved_at = Instant::now();
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert!(writer.copy.as_ref().unwrap().due() < writer.main.due());
     writer.write_due(&mut checkpoint, false).await.unwrap();
     assert_eq!((saved(&store).len(), saved(&copies).len()), (1, 0));

@@ -7,14 +7,14 @@ use crate::checkpoint::{CheckpointBackend, MemoryStore};
 use crate::lane::LaneCheckpoint;
 use crate::lane::lane_of_tests::{key, lane};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Returns a lane whose sink has settled seven events that are not stored yet, and which has five records in flight.
 async fn with_unstored_events(store: &Arc<MemoryStore>) -> (RunningLane, Box<OpenLane>) {
     let mut running =
         RunningLane { lane: Box::new(lane(store.clone())), stop: CancellationToken::new(), reopenings: None };
-    let begun = running.lane.first_checkpoint(Timestamp::default(), false);
-    store.commit(&key(), begun.encode().into()).await.unwrap();
+    let checkpoint = running.lane.first_checkpoint(Timestamp::default(), false);
+    store.commit(&key(), checkpoint.encode().into()).await.unwrap();
     let mut open = running.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);

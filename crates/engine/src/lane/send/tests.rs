@@ -15,7 +15,7 @@ fn start() -> Timestamp {
 
 /// Returns the checkpoint of a lane of activities that begins an hour before `start`.
 fn new_checkpoint(journals: bool) -> LaneCheckpoint {
-    let mut position = SourcePosition::starting_at(start().minus(Duration::from_secs(3600)));
+    let mut position = SourcePosition::starting_at(start().minus(Duration::from_hours(1)));
     position.add_passes(&PullSettings::of(Stream::Activities).passes());
     let since_resolved = position.bound();
     let ledger = Ledger::begin(since_resolved, String::new(), journals);
@@ -82,7 +82,7 @@ fn a_checkpoint_that_goes_along_knows_what_the_sink_is_about_to_take_and_no_more
 fn a_part_of_a_batch_removes_no_segment_that_was_needed_before_the_batch() {
     let passes = PullSettings::of(Stream::Activities).passes();
     let mut before = new_checkpoint(true);
-    let old = pending_batch(&[start().minus(Duration::from_secs(3000)); 500]);
+    let old = pending_batch(&[start().minus(Duration::from_mins(50)); 500]);
     before.settle(&passes, &old, &Vec::from_iter(0..500), start());
     let journal = JournalChange { appends: before.take_appends(start()), released: vec![77] };
     let needed: Vec<u64> = journal.appends.iter().map(|append| append.segment).collect();

@@ -46,7 +46,7 @@ pub enum Inconclusive {
     TooLarge(String),
     /// The question may be answered later.
     #[error("{reason}")]
-    Later { reason: String, after: Option<Duration> },
+    Later { reason: String, retry_after: Option<Duration> },
     /// The question would be answered in the same way again.
     #[error("{0}")]
     NoProof(String),

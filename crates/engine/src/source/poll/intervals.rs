@@ -172,7 +172,9 @@ impl Intervals {
             _ if is_at_end || !self.is_counted => AfterList::NextInterval,
             Some(reread) if reread.found == 0 && is_long && reread.may_have_ended_early(progress) => {
                 let early_ends = reread.early_ends + 1;
-                self.read_again(range.from, Reread { early_ends, ..reread })
+                // A record of the time before would look new. The list has shown later ones already.
+                let from = range.from.max(selection.kept_from());
+                self.read_again(from, Reread { early_ends, ..reread })
             }
             Some(reread) if reread.found == 0 => self.accept_missing(reread.missing, selection),
             _ => self.count(selection, progress),

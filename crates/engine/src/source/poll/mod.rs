@@ -34,6 +34,8 @@ pub use self::page::{PulledPage, PulledRecord};
 /// Number of times that a poll repeats a request answered with `data: null`, before the console's count decides whether
 /// there is nothing.
 const NULL_TRIES: usize = 3;
+/// Number of times that a poll repeats a count that failed, before the end of the list is checked without it.
+const COUNT_TRIES: usize = 3;
 /// Margin for the console's precision: it compares times at about 10 ms.
 const PRECISION: Duration = Duration::from_millis(20);
 
@@ -63,6 +65,7 @@ pub struct Poll {
     /// Page to be emitted before anything else is asked.
     ready: Option<PulledPage>,
     null_answers: usize,
+    failed_counts: usize,
     habits: ConsoleHabits,
 }
 
@@ -143,6 +146,7 @@ impl Poll {
             scan: None,
             ready: None,
             null_answers: 0,
+            failed_counts: 0,
             habits,
         };
         match plan.reads {
@@ -247,15 +251,24 @@ impl Poll {
         }
     }
 
-    /// Accepts the answer to a count. A count that cannot be read is not asked for again, and does not keep the poll
-    /// from reading. Records that came late are read when their time is closed, and the end of a list is read again.
+    /// Accepts the answer to a count. A count that cannot be read does not keep the poll from reading. Records that came
+    /// late are read when their time is closed. The count of a list that may have ended too early is asked for a few
+    /// times more. Then the list is read again, and its second end is believed.
     fn interval_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
-        let page = match &answer {
-            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error.clone()),
+        let page = answer
+            .and_then(|body| Ok(read_page(self.selection.pull.stream, &body, &self.reader.redactor)?.total_items));
+        let count = match page {
+            Ok(count) => count,
+            Err(error @ ConsoleError::Unauthorized(_)) => return Err(error),
+            Err(error @ ConsoleError::Transient { .. })
+                if matches!(self.phase, Phase::FindingMissing(_)) && self.failed_counts < COUNT_TRIES =>
+            {
+                self.failed_counts += 1;
+                return Err(error);
+            }
             Err(_) => None,
-            Ok(body) => read_page(self.selection.pull.stream, body, &self.reader.redactor).ok(),
         };
-        let count = page.and_then(|page| page.total_items);
+        self.failed_counts = 0;
         match mem::replace(&mut self.phase, Phase::Paging) {
             Phase::FindingLate(mut tail) => {
                 if tail.search.counted(&self.selection.settled_before(), count) {

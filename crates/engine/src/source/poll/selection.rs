@@ -18,7 +18,7 @@ use crate::source::position::{Baseline, KeysBySecond, bound_behind, first_kept_s
 use crate::source::{KnownState, ObservedRecords, Pass, PollContext, PullSettings, RecordKey, Snapshot, TimeField};
 
 /// Longest time that a poll's start is believed to be behind the records that it shows.
-const MAX_LAG: Duration = Duration::from_secs(24 * 3600);
+const MAX_LAG: Duration = Duration::from_hours(24);
 /// Id of the event that says that a snapshot is complete, in place of a record's id.
 const MARKER_ID: &str = "snapshot";
 /// Number of records, and of full pages, after which keys are forgotten.

@@ -9,7 +9,7 @@ use s1_forwarder_record::Timestamp;
 use crate::source::RecordKey;
 
 /// A record's content is forgotten when no poll showed the record for this time, at the latest after twice this time.
-const CONTENT_LIFETIME: Duration = Duration::from_secs(45 * 86_400);
+const CONTENT_LIFETIME: Duration = Duration::from_hours(1_080);
 
 /// Most lanes remember no contents, and a worker may have ten thousand lanes: they share this.
 static NONE: LazyLock<Arc<HashMap<u64, u64>>> = LazyLock::new(Arc::default);

@@ -160,8 +160,8 @@ mod tests {
             sort_by: "",
             time_filter: "",
             by: TimeField::Order,
-            every: Duration::from_secs(60),
-            late_window: Duration::from_secs(86_400),
+            every: Duration::from_mins(1),
+            late_window: Duration::from_hours(24),
             keys,
             kind: PassKind::New,
         };
@@ -171,7 +171,7 @@ mod tests {
             [pass(MAIN_PASS, versions), pass("again", last), pass("all", versions), pass("findings", last)];
         passes[2].kind = PassKind::Snapshot;
         passes[3].kind = PassKind::AllFindings;
-        let since = start().minus(Duration::from_secs(86_400));
+        let since = start().minus(Duration::from_hours(24));
         let mut position = SourcePosition::starting_at(since);
         position.add_passes(&passes);
         for (offset, key) in keys {

@@ -267,7 +267,7 @@ pub(in crate::source) fn first_kept_second(bound: Timestamp) -> i64 {
 mod tests {
     use super::*;
 
-    const OVERLAP: Option<Duration> = Some(Duration::from_secs(300));
+    const OVERLAP: Option<Duration> = Some(Duration::from_mins(5));
 
     fn minute(minute: i64) -> Timestamp {
         Timestamp::from_micros((12 * 60 + minute) * 60_000_000)

@@ -158,8 +158,8 @@ impl PositionReader {
 fn pass_of<'a>(position: &'a mut SourcePosition, name: &CompactString) -> Option<&'a mut PassPosition> {
     let SourcePosition { since, passes, .. } = position;
     let index = passes.index(name);
-    let begin = || Arc::new(PassPosition::starting_at(*since));
-    let index = index.unwrap_or_else(|| passes.begin(name.clone(), begin()));
+    let start = || Arc::new(PassPosition::starting_at(*since));
+    let index = index.unwrap_or_else(|| passes.begin(name.clone(), start()));
     passes.at_mut(index)
 }
 

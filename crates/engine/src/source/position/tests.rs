@@ -80,7 +80,7 @@ fn contents_are_remembered_until_another_console_has_other_records() {
 fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
     let (passes, mut position) = position(&PullSettings {
         own: StreamOptions::Agents(AgentSettings { snapshot: true, ..AgentSettings::default() }),
-        interval: Duration::from_secs(3600),
+        interval: Duration::from_hours(1),
         ..PullSettings::of(Stream::Agents)
     });
     let is_marking = |position: &SourcePosition| position.first().is_some_and(PassPosition::is_marking);
@@ -108,8 +108,7 @@ fn a_snapshot_is_read_said_to_be_complete_and_done_before_the_next() {
 /// Records older than the pass reaches would be remembered, and read again, for nothing.
 #[test]
 fn a_pass_that_comes_back_begins_no_further_back_than_it_reaches() {
-    let pull =
-        PullSettings { own: StreamOptions::Alerts(Duration::from_secs(3600)), ..PullSettings::of(Stream::Alerts) };
+    let pull = PullSettings { own: StreamOptions::Alerts(Duration::from_hours(1)), ..PullSettings::of(Stream::Alerts) };
     let passes = pull.passes();
     let mut position = SourcePosition::starting_at(minute(-500_000));
     position.add_passes(&passes);
@@ -176,7 +175,7 @@ fn the_content_of_a_record_that_is_not_shown_is_forgotten_in_time() {
 /// Days of findings are read again by a sweep, and a window keeps some keys of each record.
 #[test]
 fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
-    let week = Duration::from_secs(7 * 86_400);
+    let week = Duration::from_hours(168);
     let pull = PullSettings::of(Stream::Vulnerabilities);
     let (passes, mut position) = position(&pull);
     assert!(!position.is_sweep_due(&passes[0], minute(0), week), "it begins later than with everything");
@@ -189,7 +188,7 @@ fn a_sweep_comes_first_where_everything_is_owed_and_then_every_resync() {
     all.finish(&passes, sweep, false);
     assert_eq!(all.bound(), start.minus(passes[0].late_window.max(BEFORE_SWEEP)));
     assert!(!all.is_sweep_due(&passes[0], start.plus(week), week), "a window comes between two");
-    all.finish(&passes, context(0, start.plus(Duration::from_secs(300))), false);
+    all.finish(&passes, context(0, start.plus(Duration::from_mins(5))), false);
     assert!(!all.is_sweep_due(&passes[0], start.plus(week - Duration::from_secs(1)), week));
     assert!(all.is_sweep_due(&passes[0], start.plus(week), week), "a window is no sweep");
     let before = all.bound();

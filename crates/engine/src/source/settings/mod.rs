@@ -66,7 +66,7 @@ streams! {
 const THREATS: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &List,
     windows_by_creation: false,
     own: || StreamOptions::Threats(Vec::new()),
@@ -100,7 +100,7 @@ impl PullSettings {
 const ACTIVITIES: PullDescription = PullDescription {
     interval: Duration::from_secs(30),
     since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &List,
     windows_by_creation: false,
     own: || StreamOptions::Activities(ActivityFilter::default()),
@@ -167,9 +167,9 @@ impl PullSettings {
 }
 
 const GROUPS: PullDescription = PullDescription {
-    interval: Duration::from_secs(900),
+    interval: Duration::from_mins(15),
     since: Since::Beginning,
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &List,
     windows_by_creation: false,
     own: || StreamOptions::Nothing,

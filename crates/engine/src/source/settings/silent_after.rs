@@ -53,7 +53,7 @@ mod tests {
         for (text, expected) in [
             ("auto", SilentAfter::Auto),
             ("off", SilentAfter::Off),
-            ("36h", SilentAfter::Period(Period(Duration::from_secs(36 * 3_600)))),
+            ("36h", SilentAfter::Period(Period(Duration::from_hours(36)))),
         ] {
             assert_eq!(read(text), Ok(expected));
             assert_eq!(serde_json::to_value(expected).unwrap(), text);

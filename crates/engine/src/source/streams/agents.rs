@@ -83,9 +83,9 @@ impl PullSettings {
 }
 
 pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
-    interval: Duration::from_secs(900),
+    interval: Duration::from_mins(15),
     since: Since::Beginning,
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &List,
     windows_by_creation: false,
     own: || StreamOptions::Agents(AgentSettings::default()),

@@ -37,12 +37,12 @@ impl PullSettings {
     }
 }
 
-const LOOKED_BACK: Duration = Duration::from_secs(7 * 86_400);
+const LOOKED_BACK: Duration = Duration::from_hours(168);
 
 pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &List,
     windows_by_creation: false,
     own: || StreamOptions::Alerts(LOOKED_BACK),
@@ -52,7 +52,7 @@ pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
 /// Names the second pass in checkpoints.
 const LOOKBACK: &str = "lookback";
 /// Time between two polls of the alerts within `lookback`.
-const LOOKBACK_EVERY: Duration = Duration::from_secs(600);
+const LOOKBACK_EVERY: Duration = Duration::from_mins(10);
 
 fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let main = Pass { keys: PassKeys::Latest, ..main };

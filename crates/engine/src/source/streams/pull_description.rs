@@ -6,8 +6,8 @@ use super::StreamOptions;
 use crate::source::protocols::Protocol;
 use crate::source::{Pass, PullSettings, Since};
 
-pub const MINUTE: Duration = Duration::from_secs(60);
-pub const DAY: Duration = Duration::from_secs(86_400);
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const DAY: Duration = Duration::from_hours(24);
 
 /// How a stream is pulled. `interval`, `since` and `overlap` are the defaults of its settings.
 #[derive(Debug)]

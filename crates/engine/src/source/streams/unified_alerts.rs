@@ -81,7 +81,7 @@ impl PullSettings {
 pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
     interval: MINUTE,
     since: Since::Ago(Period(DAY)),
-    overlap: Duration::from_secs(300),
+    overlap: Duration::from_mins(5),
     protocol: &UnifiedAlertList,
     // Alerts that never changed have no time of a change.
     windows_by_creation: true,
@@ -92,7 +92,7 @@ pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
 /// Names the second pass in checkpoints.
 const NET: &str = "net";
 /// Time between two polls of unified alerts by their detection.
-const NET_EVERY: Duration = Duration::from_secs(900);
+const NET_EVERY: Duration = Duration::from_mins(15);
 
 fn passes(pull: &PullSettings, main: Pass) -> Vec<Pass> {
     let ListOrder { sort_by, time_filter } = pull.endpoint().by_creation();

@@ -85,10 +85,10 @@ impl PullSettings {
 }
 
 pub(in crate::source) const DESCRIPTION: PullDescription = PullDescription {
-    interval: Duration::from_secs(6 * 3_600),
+    interval: Duration::from_hours(6),
     since: Since::Beginning,
     // An hour for findings that are indexed late, and ten minutes for the indexing itself.
-    overlap: Duration::from_secs(4_200),
+    overlap: Duration::from_mins(70),
     protocol: &FindingLists,
     // Findings have no time of their last change.
     windows_by_creation: true,

@@ -52,7 +52,7 @@ pub(in crate::transform) enum Ended {
 
 /// The limits of all programs that run on one event.
 pub(in crate::transform) struct Control {
-    begun: Instant,
+    started_at: Instant,
     begun_on_processor: Duration,
     expressions: u32,
     /// Bytes that this thread has allocated so far, as counted by the allocator. The allocator is the program's, not a
@@ -67,7 +67,7 @@ impl Control {
         let allocated = allocatedp::read().ok();
         let before = allocated.as_ref().map_or(0, |bytes| bytes.get());
         MEASURED.set(0);
-        Self { begun: Instant::now(), begun_on_processor: processor_time(), expressions: 0, allocated, before }
+        Self { started_at: Instant::now(), begun_on_processor: processor_time(), expressions: 0, allocated, before }
     }
 
     /// Notes that another program runs on the event.
@@ -96,7 +96,7 @@ impl Control {
     }
 
     fn is_late(&self) -> bool {
-        let waited = self.begun.elapsed();
+        let waited = self.started_at.elapsed();
         // The thread cannot have had more of the processor than `waited`. Asking the clock is cheaper.
         waited > MAX_TIME && (processor_time().saturating_sub(self.begun_on_processor) > MAX_TIME || waited > MAX_WAIT)
     }

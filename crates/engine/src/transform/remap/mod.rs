@@ -236,8 +236,8 @@ impl Program {
         while let Some(captures) = CALL.captures(rest).filter(|captures| is_function(&captures[1])) {
             // The function that measures arguments is none of the user's functions.
             if &captures[1] != argument::NAME {
-                let begin = captures[2].parse().map_or(0, |begin| self.measured.original(begin));
-                described = vec![format!("function call error for \"{}\" at {}", &captures[1], self.place(begin))];
+                let start = captures[2].parse().map_or(0, |start| self.measured.original(start));
+                described = vec![format!("function call error for \"{}\" at {}", &captures[1], self.place(start))];
             }
             rest = &rest[captures[0].len()..];
         }

@@ -296,11 +296,11 @@ impl<'r, 'a> ActivityParts<'r, 'a> {
         let none = Value::default();
         Owner {
             account_ids: [activity.account_id, none],
-            account_names: [activity.account_name, data.account_name.kept(), none],
+            account_names: [activity.account_name, data.account_name.unmarked(), none],
             site_ids: [activity.site_id, none],
-            site_names: [activity.site_name, data.site_name.kept()],
+            site_names: [activity.site_name, data.site_name.unmarked()],
             group_ids: [activity.group_id, none],
-            group_names: [activity.group_name, data.group_name.kept(), none],
+            group_names: [activity.group_name, data.group_name.unmarked(), none],
         }
     }
 

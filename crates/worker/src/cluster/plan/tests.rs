@@ -152,22 +152,22 @@ impl Simulation {
         calls.into_iter().chain(more).for_each(|call| self.send(index, call));
     }
 
-    fn apply_events(&mut self, index: usize, events: Vec<ShardEvent>) {
+    fn apply_events(&mut self, index: usize, events: Vec<LeaseChange>) {
         for event in events {
             let worker = &mut self.workers[index];
             match event {
-                ShardEvent::Acquired { shard, until, .. } => {
+                LeaseChange::Acquired { shard, until, .. } => {
                     self.acquired += 1;
                     worker.until.insert(shard, until);
                 }
-                ShardEvent::Renewed(shard, until) => {
+                LeaseChange::Renewed(shard, until) => {
                     worker.until.entry(shard).and_modify(|deadline| *deadline = until);
                 }
-                ShardEvent::Drain(shard) => {
+                LeaseChange::Drain(shard) => {
                     let after = self.random_up_to(self.drain);
                     self.at(self.now + after, index, Incident::Drained(shard));
                 }
-                ShardEvent::Released(shard) | ShardEvent::Lost(shard) => {
+                LeaseChange::Released(shard) | LeaseChange::Lost(shard) => {
                     worker.until.remove(&shard);
                 }
             }
@@ -369,14 +369,14 @@ fn a_dead_workers_shards_are_acquired_after_its_lease_and_not_before() {
     let mut simulation = Simulation::new(8, 1);
     (0..2).for_each(|_| simulation.join());
     simulation.run_for(LEASE * 3);
-    let begun = simulation.now;
+    let started_at = simulation.now;
     let before = simulation.acquired;
     simulation.workers[0].crashed = true;
     simulation.run_for(LEASE - LEASE / 3 - TICK);
     assert_eq!(simulation.acquired, before, "acquired too early");
     while simulation.counts() != [8] {
         simulation.run_for(TICK);
-        assert!(simulation.now - begun < LEASE + LEASE / 3 + TICK * 2, "{:?}", simulation.counts());
+        assert!(simulation.now - started_at < LEASE + LEASE / 3 + TICK * 2, "{:?}", simulation.counts());
     }
 }
 

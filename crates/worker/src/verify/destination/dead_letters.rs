@@ -15,7 +15,7 @@ use s1_forwarder_telemetry::usage::Usage;
 use super::super::{VerifyError, replays_area};
 use crate::{Options, usage_area};
 
-pub const DAY: Duration = Duration::from_secs(86_400);
+pub const DAY: Duration = Duration::from_hours(24);
 
 /// The identities of dead letters, sorted.
 pub struct LaneDeadLetters {
@@ -176,7 +176,7 @@ async fn doubt_of_counts(
 /// Returns how many dead letters the lane's worker and its backfills have stored since then.
 async fn stored(options: &Options, lane: &LaneId, live: &dyn Store, since: Timestamp) -> Result<u64, VerifyError> {
     let commands = options.read_state(Some(usage_area())).await?;
-    let until = options.clock.now().plus(Duration::from_secs(3_600));
+    let until = options.clock.now().plus(Duration::from_hours(1));
     let mut dead_letters = 0;
     for (store, part) in [(live, StoredPart::Usage), (&*commands, StoredPart::BackfillUsage)] {
         let Some(bytes) = store.load(&CheckpointKey { lane: lane.clone(), part }).await? else { continue };

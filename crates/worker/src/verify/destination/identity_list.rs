@@ -12,7 +12,7 @@ use s1_forwarder_engine::sink::lookup::{IdentitySorter, Inconclusive, Lookup, So
 use s1_forwarder_record::{Identity, Timestamp};
 
 /// How long an event may take to be found, where nothing else is known.
-const SETTLE: Duration = Duration::from_secs(120);
+const SETTLE: Duration = Duration::from_mins(2);
 /// Identities that are looked up at a time.
 const MAX_IN_MEMORY: usize = 100_000;
 const DIGITS: u64 = 32;

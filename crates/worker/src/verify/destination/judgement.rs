@@ -15,7 +15,7 @@ use super::target_reader::HasAll;
 /// A repair sends no more than this.
 pub const MAX_RETURNED: usize = 100_000;
 /// Events are sent in the order of their creation, but for this.
-pub const SENT_WITHIN: Duration = Duration::from_secs(3_600);
+pub const SENT_WITHIN: Duration = Duration::from_hours(1);
 
 /// A record that may be missing.
 #[derive(Clone)]

@@ -57,7 +57,7 @@ use target_reader::{HasAll, TargetReader};
 use truncation::{full_hours, is_cut};
 
 /// The clocks of console, destination and this machine may differ by this.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(1);
 
 /// The settings of a comparison with a destination.
 #[derive(Debug)]
@@ -325,9 +325,9 @@ impl LaneComparison<'_> {
         self.judgement.may_lack_beginning = match retention {
             Retention::Unknown => true,
             // The alias may have been made by hand for the lane, or after the lane had sent events to another target.
-            Retention::Alias(created) => {
-                self.began(&account.checkpoint).is_some_and(|began| began <= created.plus(MAX_CLOCK_DIFFERENCE))
-            }
+            Retention::Alias(created) => self
+                .started_at(&account.checkpoint)
+                .is_some_and(|started_at| started_at <= created.plus(MAX_CLOCK_DIFFERENCE)),
             Retention::Everything | Retention::Since(_) | Retention::From(..) => false,
         };
         self.judgement.report.not_judged.extend(not_judged);
@@ -386,7 +386,7 @@ impl LaneComparison<'_> {
     }
 
     /// Returns when the lane began to deliver to its target, as far as its checkpoint knows.
-    fn began(&self, checkpoint: &LaneCheckpoint) -> Option<Timestamp> {
+    fn started_at(&self, checkpoint: &LaneCheckpoint) -> Option<Timestamp> {
         let since = self.spec.pull.since;
         let is_same = *checkpoint.since == *since.to_string();
         let lane = match since {
@@ -402,7 +402,7 @@ impl LaneComparison<'_> {
     fn hours(&self, account: &Account, retention: &Retention) -> (Range<Hour>, Vec<String>) {
         let now = self.shared.options.clock.now();
         let requested = Hour::from(self.selected.from)..Hour::of(self.selected.to).unwrap_or(Hour(0));
-        let began = self.began(&account.checkpoint);
+        let started_at = self.started_at(&account.checkpoint);
         let mut not_judged = Vec::new();
         let mut start = requested.start;
         let since = Hour::from(account.ledger().since());
@@ -425,7 +425,7 @@ impl LaneComparison<'_> {
         let kept_from = match retention {
             Retention::From(time, reason) => Some((*time, reason.as_str())),
             Retention::Since(created) | Retention::Alias(created)
-                if began.is_none_or(|began| began.plus(SENT_WITHIN) < *created) =>
+                if started_at.is_none_or(|started_at| started_at.plus(SENT_WITHIN) < *created) =>
             {
                 Some((
                     created.plus(SENT_WITHIN),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
 use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, LaneId, StateError, Store, StoredPart};
-use s1_forwarder_engine::sink::lookup::Lookup;
+use s1_forwarder_engine::sink::lookup::{Inconclusive, Lookup};
 use s1_forwarder_engine::source::RecordFilter;
 use s1_forwarder_record::{Identity, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use crate::usage::CommandUsage;
 /// A repair sends more than this only if the operator names the number: a wrong role must not send a year again.
 const USUAL: u64 = 1_000;
 /// An event that vanishes again within this time is not sent once more.
-const AGAIN: Duration = Duration::from_secs(86_400);
+const AGAIN: Duration = Duration::from_hours(24);
 /// Version of the stored history.
 const VERSION: u32 = 1;
 
@@ -90,6 +90,17 @@ impl DestinationRepair<'_> {
         let found = missing.len();
         missing.retain(|candidate| !history.contains_key(&candidate.owed.identity.to_string()));
         result.vanished_again = (found - missing.len()) as u64;
+        // Other lanes may have been judged and repaired since this one was judged.
+        match self.found(&*lookup, &missing).await {
+            Ok(present) => {
+                result.found_meanwhile = present.len() as u64;
+                missing.retain(|candidate| !present.contains(&candidate.owed.identity));
+            }
+            Err(inconclusive) => {
+                let reason = format!("the destination does not say whether the events came meanwhile: {inconclusive}");
+                return Ok(RepairReport { refused: Some(reason), ..result });
+            }
+        }
         missing.sort_by_key(|candidate| candidate.hour);
         let mut done = 0;
         let mut tried = 0;
@@ -204,24 +215,26 @@ impl DestinationRepair<'_> {
         }
     }
 
-    /// Returns the identities that the destination shows now. Empty if it does not answer.
+    /// Returns the identities that the destination shows after a delivery. Empty if it does not answer.
     async fn visible(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> HashSet<Identity> {
         sleep(lookup.visible_after()).await;
+        self.found(lookup, missing).await.unwrap_or_else(|inconclusive| {
+            warn!(reason = %inconclusive, "it is not known whether what a repair has delivered is there");
+            HashSet::new()
+        })
+    }
+
+    /// Returns the identities that the destination shows now.
+    async fn found(&self, lookup: &dyn Lookup, missing: &[Candidate]) -> Result<HashSet<Identity>, Inconclusive> {
         let mut identities: Vec<Identity> = missing.iter().map(|candidate| candidate.owed.identity).collect();
         identities.sort_unstable();
         let patience = self.selected.once_timeout;
-        let copies = async {
-            until_answered(patience, async || lookup.refresh(patience).await).await?;
-            in_parts(lookup.max_identities_per_query(), patience, &identities, async |part: &[Identity]| {
-                lookup.occurrences(part).await
-            })
-            .await
-        };
-        let copies = copies.await.unwrap_or_else(|inconclusive| {
-            warn!(reason = %inconclusive, "it is not known whether what a repair has delivered is there");
-            Vec::new()
-        });
-        identities.into_iter().zip(copies).filter(|(_, copies)| *copies > 0).map(|(identity, _)| identity).collect()
+        until_answered(patience, async || lookup.refresh(patience).await).await?;
+        let most = lookup.max_identities_per_query();
+        let ask = async |part: &[Identity]| lookup.occurrences(part).await;
+        let copies = in_parts(most, patience, &identities, ask).await?;
+        let found = identities.into_iter().zip(copies).filter(|(_, copies)| *copies > 0);
+        Ok(found.map(|(identity, _)| identity).collect())
     }
 
     async fn history(&self, lane: &LaneId) -> Result<BTreeMap<String, i64>, VerifyError> {

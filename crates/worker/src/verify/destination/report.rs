@@ -43,6 +43,8 @@ pub struct RepairReport {
     pub not_visible: u64,
     /// Events that the destination refused: they are dead letters now.
     pub dead_letters: u64,
+    /// Events that are there now, before the repair has sent them: they are not sent.
+    pub found_meanwhile: u64,
     /// Events that were delivered again within the last day, and vanished again: they are not sent.
     pub vanished_again: u64,
     /// Records that the console did not show any more.

@@ -264,9 +264,10 @@ pub async fn until_answered<T>(
     let give_up = Instant::now() + patience;
     loop {
         match question().await {
-            Err(Inconclusive::Later { reason, after }) if Instant::now() < give_up => {
+            Err(Inconclusive::Later { reason, retry_after }) if Instant::now() < give_up => {
                 warn!(%reason, "the destination is asked again");
-                sleep(after.unwrap_or(WAIT).max(WAIT)).await;
+                let wait = retry_after.unwrap_or(WAIT).max(WAIT);
+                sleep(wait.min(give_up.saturating_duration_since(Instant::now()))).await;
             }
             answer => return answer,
         }

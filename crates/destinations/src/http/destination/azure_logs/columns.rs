@@ -214,7 +214,7 @@ impl Declared {
         // One bit for each column: of a key that occurs twice, the first value counts.
         let mut written: u128 = 0;
         out.push(b'{');
-        let begin = out.len();
+        let start = out.len();
         for_each_entry(event.body, |key, value| {
             let aliased = if self.has_aliases && key == b"data" { with_aliases(value) } else { Cow::Borrowed(value) };
             let value = &*aliased;
@@ -223,13 +223,13 @@ impl Declared {
             let Some((bit, (name, kind))) = column else { return ControlFlow::Continue(()) };
             if written & bit == 0 && value != b"null" {
                 written |= bit;
-                begin_column(name, begin, out);
+                begin_column(name, start, out);
                 is_whole &= write_value(*kind, value, out);
             }
             ControlFlow::Continue(())
         });
-        if event.error.is_some() && out.len() == begin {
-            begin_column(self.unreadable, begin, out);
+        if event.error.is_some() && out.len() == start {
+            begin_column(self.unreadable, start, out);
             is_whole &= write_text(event.body, out);
         }
         out.push(b'}');
@@ -237,8 +237,8 @@ impl Declared {
     }
 }
 
-fn begin_column(name: &str, begin: usize, out: &mut Vec<u8>) {
-    if out.len() > begin {
+fn begin_column(name: &str, start: usize, out: &mut Vec<u8>) {
+    if out.len() > start {
         out.push(b',');
     }
     out.push(b'"');

@@ -117,7 +117,7 @@ pub struct QuerySettings {
     pub elsewhere: Vec<String>,
 }
 
-const SETTLE: Period = Period(Duration::from_secs(1_800));
+const SETTLE: Period = Period(Duration::from_mins(30));
 const TABLE: &str = "S1Forwarder_CL";
 
 const TENANT: &str = "a UUID or `contoso.onmicrosoft.com`";

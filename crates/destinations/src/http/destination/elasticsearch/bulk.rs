@@ -258,7 +258,9 @@ fn judge_items<'a>(
         (0, Some(reason), _) => Outcome::misconfigured(reason),
         (0, None, Some(reason)) if is_busy => Outcome::Busy(reason),
         (0, None, Some(reason)) => Outcome::retry_later(reason),
-        _ if !refused.is_empty() || !retry.is_empty() => Outcome::Partial { refused, retry, after: None, warnings },
+        _ if !refused.is_empty() || !retry.is_empty() => {
+            Outcome::Partial { refused, retry, retry_after: None, warnings }
+        }
         _ if warnings.is_empty() => Outcome::Delivered,
         _ => Outcome::DeliveredWithWarnings(warnings),
     }
@@ -460,7 +462,7 @@ mod tests {
         let reason =
             "400 mapper_parsing_exception: failed to parse: Duplicate field 'data_stream' at [Source]".to_owned();
         let refused = vec![RefusedEvent { index: 1, status: "400".to_owned(), reason }];
-        assert_eq!(outcome, Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() });
+        assert_eq!(outcome, Outcome::Partial { refused, retry: Vec::new(), retry_after: None, warnings: Vec::new() });
     }
 
     #[test]

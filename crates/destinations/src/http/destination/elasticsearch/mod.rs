@@ -110,7 +110,7 @@ pub struct VerifySettings {
     pub elsewhere: Vec<String>,
 }
 
-const SETTLE: Period = Period(Duration::from_secs(120));
+const SETTLE: Period = Period(Duration::from_mins(2));
 
 const DATA_STREAM: &str = "logs-sentinel_one.{stream}-default";
 

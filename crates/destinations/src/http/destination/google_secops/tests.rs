@@ -98,7 +98,7 @@ fn the_url_names_the_instance_and_the_log_type() {
 fn logs_are_base64_with_their_times_and_labels() {
     let mut batch = Batch::new(Stream::Threats);
     let identity = Identity::of("h", Stream::Threats, "1", "");
-    let ahead = Timestamp::now().plus(Duration::from_secs(3_600));
+    let ahead = Timestamp::now().plus(Duration::from_hours(1));
     for (body, time) in [("{\"id\": 1}", Timestamp::from_micros(1_789_547_400_123_456)), ("{}", ahead)] {
         batch.push_with("1", identity, Some(time), |out| {
             out.extend_from_slice(body.as_bytes());

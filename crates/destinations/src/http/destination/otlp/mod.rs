@@ -200,7 +200,7 @@ impl Otlp {
                 let reason = response.quote(message.as_bytes());
                 let refusal = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
                 let refused = (0..response.events).map(refusal).collect();
-                Outcome::Partial { refused, retry: Vec::new(), after: None, warnings: Vec::new() }
+                Outcome::Partial { refused, retry: Vec::new(), retry_after: None, warnings: Vec::new() }
             }
             Some((count, message)) => Outcome::RefusedSome { count, reason: response.quote(message.as_bytes()) },
         }

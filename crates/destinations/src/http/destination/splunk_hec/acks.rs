@@ -45,7 +45,7 @@ pub struct Acknowledgement {
 impl Default for Acknowledgement {
     fn default() -> Self {
         let interval = Period(Duration::from_secs(1));
-        let timeout = Period(Duration::from_secs(300));
+        let timeout = Period(Duration::from_mins(5));
         Self { channel: None, interval, timeout }
     }
 }

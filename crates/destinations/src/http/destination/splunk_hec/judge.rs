@@ -40,14 +40,14 @@ pub(super) fn judge(response: &ResponseView<'_>) -> Outcome {
         (6 | 12 | 13 | 15, Some(index)) => Outcome::Partial {
             refused: vec![response.refusal(index, response.reason())],
             retry: (index + 1..response.events).collect(),
-            after: None,
+            retry_after: None,
             warnings: Vec::new(),
         },
         (6 | 12 | 13 | 15, None) => Outcome::Refused(response.reason()),
         (8 | 9 | 18..=20 | 23 | 26 | 27, Some(index)) if index > 0 => Outcome::Partial {
             refused: Vec::new(),
             retry: (index..response.events).collect(),
-            after: response.retry_after(),
+            retry_after: response.retry_after(),
             warnings: Vec::new(),
         },
         (8 | 9 | 18..=20 | 23 | 26 | 27, _) => response.retry_later(),

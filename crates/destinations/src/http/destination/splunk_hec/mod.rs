@@ -98,7 +98,7 @@ pub struct SearchSettings {
     pub elsewhere: Vec<String>,
 }
 
-const SETTLE: Period = Period(Duration::from_secs(900));
+const SETTLE: Period = Period(Duration::from_mins(15));
 
 /// Endpoints of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -352,7 +352,7 @@ fn unacknowledged(outcome: Outcome, events: usize, reason: String) -> Outcome {
         Outcome::Partial { refused, warnings, .. } => {
             let is_refused = |index: &usize| refused.iter().any(|refusal| refusal.index == *index);
             let retry = (0..events).filter(|index| !is_refused(index)).collect();
-            Outcome::Partial { refused, retry, after: None, warnings }
+            Outcome::Partial { refused, retry, retry_after: None, warnings }
         }
         _ => Outcome::Busy(reason),
     }

@@ -21,7 +21,7 @@ use crate::http::auth::token_error::TokenError;
 /// The name of MSK's service in signatures.
 const SERVICE: &str = "kafka-cluster";
 /// How long MSK accepts a token at most.
-const LIFETIME: Duration = Duration::from_secs(900);
+const LIFETIME: Duration = Duration::from_mins(15);
 
 /// `auth: { type: aws_msk_iam, … }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

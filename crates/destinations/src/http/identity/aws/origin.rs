@@ -40,7 +40,7 @@ const INSTANCE_IPV6: &str = "http://[fd00:ec2::254]";
 const CONTAINERS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
 /// A key without an end is read again after this time: its file may have been replaced.
-const KEY_LIFETIME: Duration = Duration::from_secs(300);
+const KEY_LIFETIME: Duration = Duration::from_mins(5);
 
 /// How long a token of the instance metadata service is valid. One token serves for one renewal.
 const METADATA_SECONDS: &str = "60";

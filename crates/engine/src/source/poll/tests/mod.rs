@@ -15,9 +15,9 @@ mod plan;
 mod sequences;
 mod tail;
 
-const OVERLAP: Duration = Duration::from_secs(300);
+const OVERLAP: Duration = Duration::from_mins(5);
 /// Time between the polls of a sequence.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 /// Largest answer for which the driver of the poll reserves memory.
 const MAX_BYTES: usize = 1500;
 /// Records of a page, unless they exceed [`MAX_BYTES`].

@@ -130,7 +130,7 @@ fn a_late_record_is_found_by_a_few_counts() {
 /// Counts are a convenience. Without them, or with wrong ones, the poll reads what is new.
 #[test]
 fn a_count_that_cannot_be_read_keeps_no_poll_from_reading() {
-    let timed_out = ConsoleError::Transient { reason: "slow".to_owned(), after: None, timed_out: true };
+    let timed_out = ConsoleError::Transient { reason: "slow".to_owned(), retry_after: None, timed_out: true };
     for failure in [
         Err(ConsoleError::BadRequest("countOnly".to_owned())),
         Err(ConsoleError::Forbidden("no counts".to_owned())),

@@ -47,9 +47,11 @@ const DEFAULT_REFRESH: [&str; 3] = ["transient", "persistent", "defaults"];
 /// A header of all answers of Elasticsearch, which has no such default.
 const IS_ELASTIC: &str = "x-elastic-product";
 /// Longest refresh interval of other indices that is waited for, unless documents get more time to become visible.
-const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_secs(60);
+const MAX_REFRESH_ELSEWHERE: Duration = Duration::from_mins(1);
 /// How the names of the indices of data streams begin. Other names with a dot belong to the cluster itself.
 const BACKING: &str = ".ds-";
+/// Fields of alerts that detection rules of Kibana make: since 8.0, and before.
+const ALERT_FIELDS: [&str; 2] = ["kibana.alert.uuid", "signal.rule.id"];
 /// Properties of an alias that hide documents.
 const NARROWING: [&str; 2] = ["filter", "search_routing"];
 /// The most indices of a target that are looked into one by one.
@@ -133,7 +135,12 @@ impl ClusterLookup {
     async fn rerouted(&self, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let url = self.base.join("_search").with_query("ignore_unavailable", "true");
         let url = url.with_query("expand_wildcards", "open,hidden").with_query("filter_path", FILTER);
-        let response = self.client.post(&url, JSON, self.question(identities).to_string()).await?;
+        let mut question = self.question(identities);
+        // An alert of the SIEM has a copy of the document that it is about, with its identity and data stream.
+        if let Some(query) = question.pointer_mut("/query/bool") {
+            query["must_not"] = ALERT_FIELDS.iter().map(|field| json!({ "exists": { "field": field } })).collect();
+        }
+        let response = self.client.post(&url, JSON, question.to_string()).await?;
         if is_forbidden(&response) {
             return Ok(Vec::new());
         }

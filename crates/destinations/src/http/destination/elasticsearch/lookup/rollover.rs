@@ -8,7 +8,7 @@ use s1_forwarder_record::Timestamp;
 /// The digits of a number that a rollover gives.
 const ROLLED_DIGITS: usize = 6;
 /// The clocks of cluster and console may differ by this.
-const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(3_600);
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_hours(1);
 
 /// Returns the retention of a target by its indices, which a rollover numbers. While the first index is there, no index
 /// was removed. Otherwise everything is there that was created after the oldest index that has all later ones. Other

@@ -226,7 +226,9 @@ pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a
         let said = view.excerpt(&format!("{} {}", response.status.as_u16(), cause.text(&cause.index)));
         return Err(match by_status {
             _ if cause.is_too_large() => Inconclusive::TooLarge(format!("{target}: {said}")),
-            Inconclusive::Later { after, .. } => Inconclusive::Later { reason: format!("{target}: {said}"), after },
+            Inconclusive::Later { retry_after, .. } => {
+                Inconclusive::Later { reason: format!("{target}: {said}"), retry_after }
+            }
             Inconclusive::TooLarge(reason) => Inconclusive::TooLarge(reason),
             Inconclusive::NoProof(_) => inconclusive(said),
         });
@@ -245,7 +247,7 @@ pub(super) fn whole<'a>(response: &'a Response, target: &str) -> Result<Found<'a
     }
     let Shards { total, successful, failed, ref failures } = *shards;
     // Shards of a new index start, and the shards of an unavailable node start elsewhere.
-    let later = |reason: &str| Inconclusive::Later { reason: format!("{target}: {reason}"), after: None };
+    let later = |reason: &str| Inconclusive::Later { reason: format!("{target}: {reason}"), retry_after: None };
     if failed > 0 || successful < total {
         let unheard = failed.max(total - successful.min(total));
         let unheard = format!("{unheard} of {total} shards did not answer");

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Target, assert_shown, outline};
-use crate::destinations::http::{ResponseView, judges};
+use crate::destinations::http::ResponseView;
+use crate::destinations::settings::TypeSettings;
 use crate::failure::Failure;
 use crate::failure::FailureKind::{Misconfigured, Transient, Unauthorized};
 use crate::sink::Outcome;
+use crate::transform::Schema;
 
 const STATUSES: [u16; 20] =
     [200, 201, 202, 204, 206, 207, 301, 302, 307, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503];
@@ -49,7 +51,8 @@ const WORDS: &[&str] = &[
 
 #[test]
 fn judges_of_destinations() {
-    let judges = judges();
+    let samples = TypeSettings::samples(Schema::Ecs).into_iter();
+    let judges: Vec<_> = samples.map(|(name, (judge, _))| (name, judge)).collect();
     let bodies: &[&str] = &[
         "{}",
         "",

@@ -21,6 +21,10 @@ pub(super) fn root() -> &'static Path {
 pub(super) fn compare(name: &str, text: &str) {
     let wide: Vec<_> = text.lines().filter(|line| line.chars().count() > WIDTH).collect();
     assert!(wide.is_empty(), "lines of more than {WIDTH} characters in {name}:\n{}", wide.join("\n"));
+    compare_any_width(name, text);
+}
+
+fn compare_any_width(name: &str, text: &str) {
     let path = root().join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, text).unwrap();
@@ -439,6 +443,24 @@ fn example_sinks() -> Vec<settings::TypeSettings> {
         .collect();
     let sinks = loaded.iter().flat_map(|pipeline| &pipeline.sinks);
     sinks.map(|sink| sink.type_settings.clone()).collect()
+}
+
+// docs/README.md
+
+/// The page of each type of sink.
+#[test]
+fn index_of_destinations() {
+    const BEGIN: &str = "## Destinations\n\n";
+    const END: &str = "\n\n## For developers\n";
+    let page = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    let (before, rest) = page.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let mut names = settings::types().to_vec();
+    names.sort_unstable();
+    let links: Vec<String> = names.iter().map(|name| format!("[{name}](sinks/{name}.md)")).collect();
+    let index = wrap("", &format!("[All destinations](sinks/README.md): {}.", links.join(", ")), "");
+    // Rows of other tables are wider, for their links.
+    compare_any_width("docs/README.md", &format!("{before}{BEGIN}{index}{END}{after}"));
 }
 
 // docs/cli.md

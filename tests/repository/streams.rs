@@ -268,54 +268,64 @@ fn keys_of_records_stand_where_contributing_says() {
     assert_eq!(found, KNOW_KEYS.map(str::to_owned).into());
 }
 
-/// Alerts and dashboards leave out what says nothing of a pause, or is polled too rarely for a lag of minutes.
+/// One failure names each place: who adds a stream runs this test, and fixes what it names.
 #[test]
-fn alerts_and_dashboards_name_the_streams_that_differ() {
-    let named = |is_named: &dyn Fn(Stream) -> bool| {
-        let names: Vec<_> = Stream::ALL.into_iter().filter(|stream| is_named(*stream)).map(Stream::name).collect();
-        let mut names = names;
-        names.sort_unstable();
-        names.join("|")
-    };
-    let quiet = named(&|stream| !stream.description().has_own_time());
-    let slow = named(&|stream| PullSettings::of(stream).interval >= Duration::from_mins(15));
-    let files = Path::new("deploy/helm/s1-forwarder/files");
-    let boards = fs::read_dir(files.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
-    let lists = regex::Regex::new(r#"stream[!=]~\\?"([^"\\]*)"#).unwrap();
-    let mut found = 0;
-    for file in boards.chain([files.join("alerts.yaml")]) {
-        for list in lists.captures_iter(&fs::read_to_string(&file).unwrap()) {
-            let mut names: Vec<&str> = list[1].split('|').collect();
-            names.sort_unstable();
-            let names = names.join("|");
-            // A variable of a dashboard.
-            if !names.starts_with('$') {
-                assert!(names == quiet || names == slow, "{file:?}: {names}; quiet are {quiet}, slow are {slow}");
-                found += 1;
+fn documents_alerts_and_tests_have_every_stream() {
+    let checks: [fn() -> Vec<String>; 6] =
+        [unnamed_streams, missing_rows, wrong_in_verify, wrong_in_tables, wrong_lists_of_alerts, missing_records];
+    let problems: Vec<String> = checks.iter().flat_map(|check| check()).collect();
+    assert!(problems.is_empty(), "{} places differ from the descriptions:\n{}", problems.len(), problems.join("\n"));
+}
+
+/// The documents that describe all streams, without a stream's name.
+fn unnamed_streams() -> Vec<String> {
+    let files = [
+        "docs/guides/console-access.md",
+        "docs/sinks/elasticsearch.md",
+        "docs/integrations.md",
+        "docs/delivery.md",
+        "CHANGELOG.md",
+    ];
+    let mut problems = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        for stream in Stream::ALL {
+            let name = stream.name().replace('_', "[_ ]");
+            if !regex::Regex::new(&format!(r"(?i)\b{name}\b")).unwrap().is_match(&text) {
+                problems.push(format!("{file} does not name {stream}"));
             }
         }
     }
-    assert!(found >= 5, "{found}");
+    problems
 }
 
-/// What describes all streams has each of them.
-#[test]
-fn documents_have_every_stream() {
-    for file in ["docs/guides/console-access.md", "docs/sinks/elasticsearch.md", "CHANGELOG.md"] {
-        let text = fs::read_to_string(file).unwrap();
-        for stream in Stream::ALL {
-            let name = regex::Regex::new(&format!(r"\b{stream}\b")).unwrap();
-            assert!(name.is_match(&text), "{file} does not name {stream}");
-        }
-    }
-    // What a table says of each stream.
+/// The tables without a row for a stream.
+fn missing_rows() -> Vec<String> {
+    let mut problems = Vec::new();
     for file in ["docs/mapping-ocsf.md", "docs/transform.md"] {
         let table = rows(&fs::read_to_string(file).unwrap(), "stream");
         for stream in Stream::ALL {
-            let is_there = table.iter().any(|row| row[1].split(", ").any(|name| name == stream.name()));
-            assert!(is_there, "{file} has no row for {stream}");
+            if !table.iter().any(|row| row[1].split(", ").any(|name| name == stream.name())) {
+                problems.push(format!("{file} has no row for {stream}"));
+            }
         }
     }
+    let file = "docs/guides/console-access.md";
+    let access = fs::read_to_string(file).unwrap();
+    for stream in Stream::ALL {
+        let page = Endpoint::permission(stream).split(" → ").next().unwrap();
+        let name = format!("`{stream}`");
+        let row = access.lines().find(|line| line.trim_start().starts_with('|') && line.contains(&name));
+        if !row.is_some_and(|row| row.contains(page)) {
+            problems.push(format!("{file} has no row with {stream} and its permission {page}: {row:?}"));
+        }
+    }
+    problems
+}
+
+/// What docs/verify.md says of a stream and its description does not.
+fn wrong_in_verify() -> Vec<String> {
+    let mut problems = Vec::new();
     let verify = fs::read_to_string("docs/verify.md").unwrap();
     for stream in Stream::ALL {
         let mut items = verify.lines().filter_map(|line| line.strip_prefix("- **")?.split_once("**: "));
@@ -325,7 +335,9 @@ fn documents_have_every_stream() {
             Accounting::Ids => "by identity",
             Accounting::Nothing => "not compared",
         };
-        assert!(how.is_some_and(|how| how.starts_with(expected)), "docs/verify.md: {stream} is compared {how:?}");
+        if !how.is_some_and(|how| how.starts_with(expected)) {
+            problems.push(format!("docs/verify.md: {stream} is compared {how:?}, which should be {expected:?}"));
+        }
     }
     // A destination is compared by the version of each record, which some streams do not have.
     let unknown = verify.lines().find(|line| line.ends_with("it is not known which")).unwrap();
@@ -339,14 +351,58 @@ fn documents_have_every_stream() {
         Stream::ALL.into_iter().filter(|stream| !has_versions(stream)).map(Stream::name).collect();
     unknown.sort_unstable();
     without.sort_unstable();
-    assert_eq!(unknown, without, "docs/verify.md: streams whose versions at a destination are not known");
-    let access = fs::read_to_string("docs/guides/console-access.md").unwrap();
-    for stream in Stream::ALL {
-        let page = Endpoint::permission(stream).split(" → ").next().unwrap();
-        let row =
-            access.lines().find(|line| line.trim_start().starts_with('|') && line.contains(&format!("`{stream}`")));
-        assert!(row.is_some_and(|row| row.contains(page)), "{page} is not in the row of {stream}: {row:?}");
+    if unknown != without {
+        problems.push(format!(
+            "docs/verify.md: the streams whose versions at a destination are not known are {without:?}, not {unknown:?}"
+        ));
     }
+    problems
+}
+
+/// Alerts and dashboards leave out what says nothing of a pause, or is polled too rarely for a lag of minutes. Returns
+/// the lists that name other streams.
+fn wrong_lists_of_alerts() -> Vec<String> {
+    let named = |is_named: &dyn Fn(Stream) -> bool| {
+        let names: Vec<_> = Stream::ALL.into_iter().filter(|stream| is_named(*stream)).map(Stream::name).collect();
+        let mut names = names;
+        names.sort_unstable();
+        names.join("|")
+    };
+    let quiet = named(&|stream| !stream.description().has_own_time());
+    let slow = named(&|stream| PullSettings::of(stream).interval >= Duration::from_mins(15));
+    let files = Path::new("deploy/helm/s1-forwarder/files");
+    let boards = fs::read_dir(files.join("dashboards")).unwrap().map(|entry| entry.unwrap().path());
+    let lists = regex::Regex::new(r#"stream[!=]~\\?"([^"\\]*)"#).unwrap();
+    let mut found = 0;
+    let mut problems = Vec::new();
+    for file in boards.chain([files.join("alerts.yaml")]) {
+        for list in lists.captures_iter(&fs::read_to_string(&file).unwrap()) {
+            let mut names: Vec<&str> = list[1].split('|').collect();
+            names.sort_unstable();
+            let names = names.join("|");
+            // A variable of a dashboard.
+            if names.starts_with('$') {
+                continue;
+            }
+            found += 1;
+            if names != quiet && names != slow {
+                problems.push(format!("{}: {names}; quiet are {quiet}, slow are {slow}", file.display()));
+            }
+        }
+    }
+    assert!(found >= 5, "{found}");
+    problems
+}
+
+/// The files with records of each stream that lack one.
+fn missing_records() -> Vec<String> {
+    let mut problems = Vec::new();
+    for file in ["crates/mapping/tests/data/probes.json", "crates/mapping/tests/data/examples.json"] {
+        let records: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let without = Stream::ALL.into_iter().filter(|stream| records.get(stream.name()).is_none());
+        problems.extend(without.map(|stream| format!("{file} has no record of {stream}")));
+    }
+    problems
 }
 
 /// The rows of the tables of a document whose header begins with this cell, and the texts of their cells.
@@ -373,8 +429,8 @@ fn default_of(defaults: &str, stream: Stream) -> String {
     own.map_or(usual, |(_, value)| value).trim_matches('`').to_owned()
 }
 
-#[test]
-fn the_tables_of_the_streams_say_what_their_descriptions_say() {
+/// What the tables of docs/streams.md say of a stream and its descriptions do not.
+fn wrong_in_tables() -> Vec<String> {
     let text = fs::read_to_string("docs/streams.md").unwrap();
     let of_streams = rows(&text, "stream");
     let defaults = rows(&text, "key");
@@ -385,7 +441,8 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
         let row = defaults.iter().find(|row| row[1] == format!("`{key}`")).unwrap();
         default_of(&row[2], stream)
     };
-    let period = |text: String| text.parse::<Period>().unwrap().0;
+    let period = |text: &str| text.parse::<Period>().unwrap().0;
+    let mut problems = Vec::new();
     for stream in Stream::ALL {
         let name = format!("`{stream}`");
         let own: Vec<_> = of_streams.iter().filter(|row| row[1].split(", ").any(|word| word == name)).collect();
@@ -396,23 +453,37 @@ fn the_tables_of_the_streams_say_what_their_descriptions_say() {
                 && row[3].contains(page)
                 && row[4].contains(&format!("`{}`", endpoint.order.sort_by))
         };
-        assert!(own.iter().any(|row| row.len() > 5 && says(row)), "path, permission or order of {stream}: {own:?}");
-        assert!(own.iter().any(|row| row.len() == 5), "the position of {stream}: {own:?}");
+        let mut require = |holds: bool, what: &str| {
+            if !holds {
+                problems.push(format!("docs/streams.md, {stream}: {what}"));
+            }
+        };
+        require(own.iter().any(|row| row.len() > 5 && says(row)), "no row has its path, permission and order");
+        require(own.iter().any(|row| row.len() == 5), "no row has its position");
 
         let is_by_creation = stream.description().is_ordered_by_creation();
         assert_eq!(is_by_creation, endpoint.created == Some(endpoint.order), "the order of {stream}");
 
         let pull = PullSettings::of(stream);
-        assert_eq!(period(default("interval", stream)), pull.interval, "{stream}");
-        assert_eq!(period(default("overlap", stream)), pull.overlap, "{stream}");
-        assert_eq!(default("since", stream), pull.since.to_string(), "{stream}");
+        for (key, value) in [("interval", pull.interval), ("overlap", pull.overlap)] {
+            let said = default(key, stream);
+            require(period(&said) == value, &format!("the default of `{key}` is {}, not {said}", Period(value)));
+        }
+        let since = default("since", stream);
+        require(since == pull.since.to_string(), &format!("the default of `since` is {}, not {since}", pull.since));
 
         let auto: Vec<_> = silent.iter().filter(|row| row[1] == "`auto`").map(|row| row[2].contains(&name)).collect();
         let frequency = stream.description().frequency;
-        assert_eq!(auto, [frequency == Frequency::Daily, frequency == Frequency::Irregular], "{stream}");
+        let is_named = auto == [frequency == Frequency::Daily, frequency == Frequency::Irregular];
+        require(is_named, &format!("the rows of `silent_after` contradict its frequency, {frequency:?}"));
         let is_never = never.split_whitespace().any(|word| word.trim_end_matches(',') == name);
-        assert_eq!(is_never, frequency == Frequency::Inventory, "{stream}: {never} are never silent");
+        let is_inventory = frequency == Frequency::Inventory;
+        require(
+            is_never == is_inventory,
+            &format!("the list of what is never silent contradicts its frequency, {frequency:?}"),
+        );
     }
+    problems
 }
 
 /// Labels are made of what a record says of its owner, else of the scope that its page was asked by. `owners` is empty

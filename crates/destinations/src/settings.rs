@@ -31,8 +31,8 @@ pub struct SinkSettings {
     pub type_settings: TypeSettings,
 }
 
-/// Generates from one list of types: the enum of their settings, their names, and the lookups by name. Other names of a
-/// destination follow the name of its type.
+/// Generates from one list of types: the enum of their settings, their names and examples, and the lookups by name.
+/// Other names of a destination follow the name of its type.
 macro_rules! types {
     ($($(#[$attribute:meta])* $name:literal $(| $other:literal)* => $variant:ident($settings:ty),)*) => {
         /// The types of sinks (`type:`), each with its own keys.
@@ -42,6 +42,10 @@ macro_rules! types {
         }
 
         const TYPES: &[&str] = &[$($(#[$attribute])* $name,)*];
+
+        const EXAMPLES: &[(&str, &str)] = &[
+            $($(#[$attribute])* ($name, include_str!(concat!("../../../pipelines/", $name, ".yaml"))),)*
+        ];
 
         /// Other names of destinations, next to the type that delivers there.
         const OTHER_NAMES: &[(&str, &[&str])] = &[$($(#[$attribute])* ($name, &[$($other),*]),)*];
@@ -86,6 +90,16 @@ macro_rules! types {
                 }
             }
 
+            /// Returns the samples of each type that speaks HTTP, for tests.
+            #[cfg(any(test, feature = "testing"))]
+            pub fn samples(schema: Schema) -> Vec<(&'static str, super::http::Sample)> {
+                let mut samples = Vec::new();
+                $($(#[$attribute])* {
+                    samples.extend(<$settings>::samples(schema).into_iter().map(|sample| ($name, sample)));
+                })*
+                samples
+            }
+
             /// Returns the settings as the trait object that describes their type.
             pub fn as_sink_type(&self) -> &dyn SinkType {
                 match self {
@@ -100,23 +114,23 @@ types! {
     #[cfg(feature = "kafka")]
     "kafka" | "redpanda" | "confluent" | "event_hubs" | "azure_event_hubs" | "msk"
         => Kafka(super::kafka::KafkaSettings),
-    "http" | "https" | "webhook" | "rest" => Http(super::http::generic::GenericSettings),
+    "http" | "https" | "webhook" | "rest" => Http(super::http::destination::generic::GenericSettings),
     "splunk_hec" | "splunk" | "hec" | "http_event_collector"
-        => SplunkHec(super::http::splunk_hec::SplunkHecSettings),
+        => SplunkHec(super::http::destination::splunk_hec::SplunkHecSettings),
     "elasticsearch" | "opensearch" | "open_search" | "elastic" | "elastic_cloud"
-        => Elasticsearch(super::http::elasticsearch::ElasticsearchSettings),
+        => Elasticsearch(super::http::destination::elasticsearch::ElasticsearchSettings),
     "azure_logs" | "sentinel" | "azure_sentinel" | "microsoft_sentinel" | "log_analytics" | "azure_monitor"
-        => AzureLogs(super::http::azure_logs::AzureLogsSettings),
+        => AzureLogs(super::http::destination::azure_logs::AzureLogsSettings),
     "google_secops" | "chronicle" | "google_chronicle" | "secops" | "google_security_operations"
-        => GoogleSecops(super::http::google_secops::GoogleSecopsSettings),
-    "sekoia" => Sekoia(super::http::sekoia::SekoiaSettings),
-    "datadog" => Datadog(super::http::datadog::DatadogSettings),
-    "otlp" | "opentelemetry" | "otel" => Otlp(super::http::otlp::OtlpSettings),
-    "loki" | "grafana" | "grafana_loki" => Loki(super::http::loki::LokiSettings),
-    "sumo" | "sumologic" | "sumo_logic" => Sumo(super::http::sumo::SumoSettings),
+        => GoogleSecops(super::http::destination::google_secops::GoogleSecopsSettings),
+    "sekoia" => Sekoia(super::http::destination::sekoia::SekoiaSettings),
+    "datadog" => Datadog(super::http::destination::datadog::DatadogSettings),
+    "otlp" | "opentelemetry" | "otel" => Otlp(super::http::destination::otlp::OtlpSettings),
+    "loki" | "grafana" | "grafana_loki" => Loki(super::http::destination::loki::LokiSettings),
+    "sumo" | "sumologic" | "sumo_logic" => Sumo(super::http::destination::sumo::SumoSettings),
     "logscale" | "humio" | "falcon_logscale" | "ngsiem" | "falcon_next_gen_siem"
-        => Logscale(super::http::logscale::LogscaleSettings),
-    "panther" => Panther(super::http::panther::PantherSettings),
+        => Logscale(super::http::destination::logscale::LogscaleSettings),
+    "panther" => Panther(super::http::destination::panther::PantherSettings),
     "syslog" | "cef" | "rfc3164" | "rfc5424" | "rsyslog" | "syslog_ng" | "qradar" | "arcsight" | "logrhythm" | "wazuh"
         => Syslog(super::syslog::SyslogSettings),
     "file" => File(super::file::FileSettings),
@@ -126,6 +140,12 @@ types! {
 /// Returns all values that `type:` may have.
 pub fn types() -> &'static [&'static str] {
     TYPES
+}
+
+/// Returns the example of a type, a whole pipeline file.
+pub fn example(type_name: &str) -> Option<&'static str> {
+    let (_, example) = EXAMPLES.iter().find(|(name, _)| *name == type_name)?;
+    Some(example)
 }
 
 /// Returns the type that a name of `type:` probably means.

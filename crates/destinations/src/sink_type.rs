@@ -107,4 +107,13 @@ pub trait SinkType: SinkProperties {
     fn lookup(&self, _common: &Common, _context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
         Ok(None)
     }
+
+    /// Returns destinations for tests, one for each framing. Only types that speak HTTP have some.
+    #[cfg(any(test, feature = "testing"))]
+    fn samples(_schema: Schema) -> Vec<super::http::Sample>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
 }

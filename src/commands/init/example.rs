@@ -4,19 +4,8 @@
 //! `sinks`, and four before the keys of a sink.
 
 use crate::console::ConsoleUrl;
+use crate::destinations::settings as sink_settings;
 use crate::record::Stream;
-
-macro_rules! examples {
-    ($($name:literal)*) => {
-        [$(($name, include_str!(concat!("../../../pipelines/", $name, ".yaml")))),*]
-    };
-}
-
-/// The examples by sink type.
-const EXAMPLES: &[(&str, &str)] = &examples!(
-    "kafka" "http" "splunk_hec" "elasticsearch" "azure_logs" "google_secops" "sekoia" "datadog" "otlp" "loki" "sumo"
-    "logscale" "panther" "syslog" "file" "stdout"
-);
 
 const CONSOLE: &str = "https://usea1-acme.sentinelone.net";
 
@@ -31,8 +20,7 @@ pub(super) struct Example {
 impl Example {
     /// Returns the example of a sink type, without further sinks.
     pub fn of(sink_type: &str) -> Option<Self> {
-        let (_, text) = EXAMPLES.iter().find(|(name, _)| *name == sink_type)?;
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = sink_settings::example(sink_type)?.lines().map(str::to_owned).collect();
         let sinks = lines.iter().position(|line| line == "sinks:")?;
         let elements = (sinks..lines.len()).filter(|&index| lines[index].starts_with("  - "));
         let mut elements = elements.collect::<Vec<_>>().into_iter();
@@ -167,9 +155,7 @@ mod tests {
 
     #[test]
     fn each_sink_type_has_its_example_with_the_common_layout() {
-        let names: Vec<&str> = EXAMPLES.iter().map(|(name, _)| *name).collect();
-        assert!(crate::destinations::settings::types().iter().all(|name| names.contains(name)), "{names:?}");
-        for name in names {
+        for name in sink_settings::types() {
             let text = Example::of(name).unwrap().text();
             assert!(text.contains(&format!("  url: {CONSOLE}")) && text.contains("\n  token: { "), "{text}");
             assert_eq!(text.lines().filter(|line| line.starts_with("  - ")).count(), 1, "{text}");

@@ -3,13 +3,15 @@
 //! HTTP destinations differ in endpoint, authentication, framing, limits and the meaning of responses. A `Destination`
 //! has these differences. Encoding, signing, sending and the classification of transport errors are shared.
 //!
-//! A new destination is a file in `destination/`, and a line in each of the lists that CONTRIBUTING.md names.
+//! A new destination is a file in `destination/`, and a line in the two lists that CONTRIBUTING.md names.
 
 mod auth;
-mod destination;
+pub mod destination;
 mod event_time;
 mod identity;
 mod lookup;
+#[cfg(any(test, feature = "testing"))]
+mod sample;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
 mod transport;
@@ -18,6 +20,8 @@ use std::sync::Arc;
 
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
+#[cfg(any(test, feature = "testing"))]
+use s1_forwarder_engine::transform::Schema;
 
 use super::common_keys::Common;
 use super::sink_type::SinkType;
@@ -27,15 +31,12 @@ pub use auth::Auth;
 pub use auth::oauth::{ClientCredentials, CredentialsIn};
 pub use auth::signature::{Form, Hmac, Signed};
 pub use auth::token_request::TokenEndpointSettings;
-pub use destination::{
-    azure_logs, datadog, elasticsearch, generic, google_secops, logscale, loki, otlp, panther, sekoia, splunk_hec, sumo,
-};
 pub use identity::ambient::Ambient;
 pub use identity::aws::Aws;
 #[cfg(feature = "kafka")]
 pub use identity::aws::AwsMskIam;
 #[cfg(any(test, feature = "testing"))]
-pub use testing::{Judge, judges};
+pub use sample::Sample;
 pub use transport::endpoint::{Endpoint, EndpointError};
 pub use transport::response::ResponseView;
 
@@ -61,5 +62,10 @@ impl<T: DestinationType> SinkType for T {
 
     fn lookup(&self, common: &Common, context: &SinkContext) -> Result<Option<Arc<dyn Lookup>>, BuildError> {
         T::lookup(self, common.http(), context)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn samples(schema: Schema) -> Vec<Sample> {
+        testing::samples::<T>(schema)
     }
 }

@@ -2,43 +2,25 @@
 
 use std::sync::Arc;
 
-use s1_forwarder_engine::sink::{Batch, Outcome};
 use s1_forwarder_engine::transform::Schema;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
 
-use super::destination::{
-    Destination, DestinationType, azure_logs, datadog, elasticsearch, generic, google_secops, logscale, loki, otlp,
-    panther, sekoia, splunk_hec, sumo,
-};
+use super::destination::{Destination, DestinationType};
+use super::sample::Sample;
 use super::transport::body::body_of;
-use super::transport::response::ResponseView;
 use crate::SinkContext;
 use crate::common_keys::Common;
 
-/// The judge of a destination.
-pub type Judge = Box<dyn Fn(&ResponseView<'_>) -> Outcome>;
-
-/// Makes the body of a request with these events.
-type MakeBody = Box<dyn Fn(&Batch) -> Vec<u8>>;
-
-/// Returns the judge of each destination, for fuzzing. A test compares the names with the types of sinks.
-pub fn judges() -> Vec<(&'static str, Judge)> {
-    destinations(Schema::Ecs).into_iter().map(|(name, judge, _)| (name, judge)).collect()
-}
-
-/// Returns each destination for tests, with the settings that change its framing.
+/// Returns the samples of one type, for events of this schema.
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
-fn destinations(schema: Schema) -> Vec<(&'static str, Judge, MakeBody)> {
-    let named = |name, (judge, body): (Judge, MakeBody)| (name, judge, body);
-    fn parts<T: DestinationType + DeserializeOwned>(schema: Schema, keys: Value) -> (Judge, MakeBody) {
+pub(super) fn samples<T: DestinationType>(schema: Schema) -> Vec<Sample> {
+    let sample = |keys: &&str| -> Sample {
         let labels = [("customer", "acme"), ("event_id", "x"), ("stream", "y")];
         let context = SinkContext {
             labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             schema,
             ..SinkContext::sample()
         };
-        let settings: T = serde_json::from_value(keys).unwrap();
+        let settings: T = serde_json::from_str(keys).unwrap();
         let parts = settings.parts(&context, &Common::default().http()).unwrap();
         let address = Arc::new(parts.addresses.into_iter().next().unwrap());
         let framed = address.clone();
@@ -46,53 +28,8 @@ fn destinations(schema: Schema) -> Vec<(&'static str, Judge, MakeBody)> {
             Box::new(move |response| address.destination.judge(response)),
             Box::new(move |batch| body_of(&framed.destination, batch)),
         )
-    }
-
-    let url = "https://siem.example";
-    let http = |more: Value| {
-        let mut keys = json!({ "url": url });
-        keys.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        keys
     };
-    let integration = |mut keys: Value| {
-        keys["content"] = json!("integration");
-        keys
-    };
-    let azure = json!({
-        "url": url, "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true,
-    });
-    let secops = json!({ "project": "p", "location": "eu", "instance": "i", "metadata_server": true });
-    vec![
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({})))),
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "envelope": true })))),
-        named("http", parts::<generic::GenericSettings>(schema, http(json!({ "format": "json_array" })))),
-        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t" })))),
-        named(
-            "splunk_hec",
-            parts::<splunk_hec::SplunkHecSettings>(schema, http(json!({ "token": "t", "acknowledgement": {} }))),
-        ),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({})))),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(json!({ "index": "i" })))),
-        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, azure.clone())),
-        named("google_secops", parts::<google_secops::GoogleSecopsSettings>(schema, secops)),
-        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k" })))),
-        named("sekoia", parts::<sekoia::SekoiaSettings>(schema, http(json!({ "intake_key": "k", "format": "batch" })))),
-        named("panther", parts::<panther::PantherSettings>(schema, http(json!({})))),
-        named("datadog", parts::<datadog::DatadogSettings>(schema, json!({ "api_key": "k" }))),
-        named("sumo", parts::<sumo::SumoSettings>(schema, http(json!({ "envelope": true })))),
-        named("logscale", parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t" })))),
-        named(
-            "logscale",
-            parts::<logscale::LogscaleSettings>(schema, http(json!({ "token": "t", "api": "structured" }))),
-        ),
-        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({})))),
-        named("otlp", parts::<otlp::OtlpSettings>(schema, http(json!({ "encoding": "json" })))),
-        named("loki", parts::<loki::LokiSettings>(schema, http(json!({ "labels": { "job": "s1" } })))),
-        named("elasticsearch", parts::<elasticsearch::ElasticsearchSettings>(schema, http(integration(json!({}))))),
-        named("splunk_hec", parts::<splunk_hec::SplunkHecSettings>(schema, http(integration(json!({ "token": "t" }))))),
-        named("azure_logs", parts::<azure_logs::AzureLogsSettings>(schema, integration(azure))),
-        named("datadog", parts::<datadog::DatadogSettings>(schema, integration(json!({ "api_key": "k" })))),
-    ]
+    T::sample_settings().iter().map(sample).collect()
 }
 
 #[cfg(test)]
@@ -101,17 +38,19 @@ mod tests {
     use std::fmt;
 
     use proptest::prelude::*;
+    use s1_forwarder_engine::sink::Batch;
     use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
     use super::*;
+    use crate::settings::TypeSettings;
     use s1_forwarder_record::{Identity, Stream, Timestamp};
 
     #[test]
-    fn the_judge_of_each_destination_is_fuzzed() {
-        let fuzzed: BTreeSet<_> = judges().into_iter().map(|(name, _)| name).collect();
+    fn each_type_that_speaks_http_has_samples() {
+        let sampled: BTreeSet<_> = TypeSettings::samples(Schema::Ecs).into_iter().map(|(name, _)| name).collect();
         let others = ["kafka", "syslog", "file", "stdout"];
         let types = crate::settings::types().iter().copied().filter(|name| !others.contains(name));
-        assert_eq!(fuzzed, types.collect());
+        assert_eq!(sampled, types.collect());
     }
 
     /// A JSON value whose objects have each name once, also those in its texts.
@@ -233,7 +172,7 @@ mod tests {
                 });
             }
             for schema in [Schema::Ecs, Schema::Ocsf, Schema::Raw] {
-                for (name, _, body) in destinations(schema) {
+                for (name, (_, body)) in TypeSettings::samples(schema) {
                     let body = body(&batch);
                     let is_protobuf = name == "otlp" && body.first() == Some(&0x0a);
                     if is_protobuf {
@@ -258,7 +197,7 @@ mod tests {
             None
         });
         let mut seen = BTreeMap::new();
-        for (name, _, body) in destinations(Schema::Ocsf) {
+        for (name, (_, body)) in TypeSettings::samples(Schema::Ocsf) {
             let body = String::from_utf8(body(&batch)).unwrap_or_default();
             // A type may have forms in which an event is text.
             *seen.entry(name).or_insert(false) |= body.contains(&own[1..own.len() - 1]);

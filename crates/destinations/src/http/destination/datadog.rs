@@ -120,6 +120,11 @@ impl SinkProperties for DatadogSettings {
 impl DestinationType for DatadogSettings {
     type Destination = Datadog;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "api_key": "k" }"#, r#"{ "api_key": "k", "content": "integration" }"#]
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Datadog>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(
             HeaderName::from_static("dd-api-key"),

@@ -144,6 +144,11 @@ impl SinkProperties for GoogleSecopsSettings {
 impl DestinationType for GoogleSecopsSettings {
     type Destination = GoogleSecops;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "project": "p", "location": "eu", "instance": "i", "metadata_server": true }"#]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<GoogleSecops>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;

@@ -99,6 +99,14 @@ impl SinkProperties for LogscaleSettings {
 impl DestinationType for LogscaleSettings {
     type Destination = Logscale;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example", "token": "t" }"#,
+            r#"{ "url": "https://siem.example", "token": "t", "api": "structured" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Logscale>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Bearer ", &self.token);
         let metadata = self.metadata();

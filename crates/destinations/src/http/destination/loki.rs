@@ -112,6 +112,11 @@ impl SinkProperties for LokiSettings {
 impl DestinationType for LokiSettings {
     type Destination = Loki;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "url": "https://siem.example", "labels": { "job": "s1" } }"#]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Loki>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let mut headers = HeaderMap::new();

@@ -23,6 +23,7 @@ use http::HeaderMap;
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::sink::{Batch, Event, Outcome, ProbeResult};
 use s1_forwarder_settings::HttpSettings;
+use serde::de::DeserializeOwned;
 
 use crate::http::auth::Authenticator;
 use crate::http::transport::client::SinkClient;
@@ -34,8 +35,12 @@ use crate::sink_type::SinkProperties;
 use crate::{BuildError, SinkContext};
 
 /// The settings of an HTTP destination. Every implementation is a [`SinkType`](crate::sink_type::SinkType).
-pub(crate) trait DestinationType: SinkProperties {
+pub(crate) trait DestinationType: SinkProperties + DeserializeOwned {
     type Destination: Destination;
+
+    /// Returns settings as JSON, one for each framing, with which tests fuzz judge and body.
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str];
 
     /// Builds the destination of one lane, and the way to reach it. `http` is for requests to a token endpoint.
     ///

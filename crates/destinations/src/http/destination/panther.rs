@@ -79,6 +79,11 @@ impl SinkProperties for PantherSettings {
 impl DestinationType for PantherSettings {
     type Destination = Panther;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "url": "https://siem.example" }"#]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Panther>, BuildError> {
         self.content.check_envelope(self.envelope)?;
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;

@@ -109,6 +109,14 @@ impl SinkProperties for SekoiaSettings {
 impl DestinationType for SekoiaSettings {
     type Destination = Sekoia;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example", "intake_key": "k" }"#,
+            r#"{ "url": "https://siem.example", "intake_key": "k", "format": "batch" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sekoia>, BuildError> {
         let is_masked = context.shared.masks_secrets;
         let key = if is_masked { Secret::Literal("***".to_owned()) } else { self.intake_key.clone() };

@@ -92,6 +92,11 @@ impl SinkProperties for SumoSettings {
 impl DestinationType for SumoSettings {
     type Destination = Sumo;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "url": "https://siem.example", "envelope": true }"#]
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<Sumo>, BuildError> {
         self.content.check_envelope(self.envelope)?;
         let mut auth = Authenticator::with_headers(&self.headers)?;

@@ -204,6 +204,14 @@ impl SinkProperties for AzureLogsSettings {
 impl DestinationType for AzureLogsSettings {
     type Destination = AzureLogs;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example", "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true }"#,
+            r#"{ "url": "https://siem.example", "dcr_immutable_id": "dcr-1", "stream_name": "Custom-s1", "managed_identity": true, "content": "integration" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<AzureLogs>, BuildError> {
         let grant = self.grant(&context.shared.ambient)?;
         let auth = Authenticator::with_headers(&self.headers)?.with_token(grant, &context.shared.tokens, http)?;

@@ -153,6 +153,15 @@ impl SinkProperties for ElasticsearchSettings {
 impl DestinationType for ElasticsearchSettings {
     type Destination = Elasticsearch;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example" }"#,
+            r#"{ "url": "https://siem.example", "index": "i" }"#,
+            r#"{ "url": "https://siem.example", "content": "integration" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Elasticsearch>, BuildError> {
         let mut auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         if let Some(key) = &self.api_key {

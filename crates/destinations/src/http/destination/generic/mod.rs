@@ -91,6 +91,15 @@ impl SinkProperties for GenericSettings {
 impl DestinationType for GenericSettings {
     type Destination = Generic;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example" }"#,
+            r#"{ "url": "https://siem.example", "envelope": true }"#,
+            r#"{ "url": "https://siem.example", "format": "json_array" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Generic>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         if let Some(accept) = &self.accept {

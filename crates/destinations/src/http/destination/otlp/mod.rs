@@ -81,6 +81,11 @@ impl SinkProperties for OtlpSettings {
 impl DestinationType for OtlpSettings {
     type Destination = Otlp;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[r#"{ "url": "https://siem.example" }"#, r#"{ "url": "https://siem.example", "encoding": "json" }"#]
+    }
+
     fn parts(&self, context: &SinkContext, http: &HttpSettings) -> Result<Parts<Otlp>, BuildError> {
         let auth = Authenticator::new(&self.headers, &self.auth, &context.shared, http)?;
         let endpoint = self.url.join("v1/logs");

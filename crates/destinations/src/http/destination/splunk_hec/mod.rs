@@ -164,6 +164,15 @@ impl SinkProperties for SplunkHecSettings {
 impl DestinationType for SplunkHecSettings {
     type Destination = SplunkHec;
 
+    #[cfg(any(test, feature = "testing"))]
+    fn sample_settings() -> &'static [&'static str] {
+        &[
+            r#"{ "url": "https://siem.example", "token": "t" }"#,
+            r#"{ "url": "https://siem.example", "token": "t", "acknowledgement": {} }"#,
+            r#"{ "url": "https://siem.example", "token": "t", "content": "integration" }"#,
+        ]
+    }
+
     fn parts(&self, context: &SinkContext, _http: &HttpSettings) -> Result<Parts<SplunkHec>, BuildError> {
         let auth = Authenticator::with_headers(&self.headers)?.with_header(AUTHORIZATION, "Splunk ", &self.token);
         let is_integration = self.content == Content::Integration;

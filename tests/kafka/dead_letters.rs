@@ -198,7 +198,7 @@ async fn one_command_at_a_time_takes_dead_letters_out_of_a_topic() {
     };
 
     away();
-    let killed = begin().await;
+    let killed = start().await;
     killed.kill().await;
     let refused = "another command removes dead letters from it";
     let exit = dead_letters.command(&REPLAY).await;
@@ -209,7 +209,7 @@ async fn one_command_at_a_time_takes_dead_letters_out_of_a_topic() {
     })
     .await;
 
-    let first = begin().await;
+    let first = start().await;
     for arguments in [&REPLAY[..], &["purge", "--all"]] {
         let exit = dead_letters.command(arguments).await;
         assert!(exit.code == Some(1) && exit.stderr.contains(refused), "{}{}", exit.stdout, exit.stderr);

@@ -1,12 +1,20 @@
 //! `verify --destination` against a real broker: removed beginnings are named exactly, and retention is no loss.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 
+use crate::support::completeness::hour;
 use crate::support::harness::{Harness, setting};
 use crate::support::kafka::{Broker, Consumed};
-use crate::support::verify_destination::{ask_lane as ask, delivered, listed, put, settled, sum};
+use crate::support::process::PATIENCE;
+use crate::support::verify_destination::{ask_lane as ask, delivered, lanes, listed, put, settled, sum};
 
 const PARTITIONS: i32 = 3;
 const CASES: usize = 3;
@@ -178,4 +186,100 @@ async fn events_of_transactions_are_all_found() {
         harness(&broker, &topic, json!({ "delivery": "exactly_once", "checkpoint_topic": checkpoints })).await;
     let lane = ask(&harness, &[]).await;
     assert!(sum(&lane, "missing") == 0 && sum(&lane, "present") > 900, "{lane}");
+}
+
+/// A way to the console on which requests for records by their ids wait while it is closed.
+struct Gate {
+    address: SocketAddr,
+    is_closed: watch::Sender<bool>,
+    /// A request waits.
+    waits: Arc<Notify>,
+}
+
+impl Gate {
+    async fn before(console: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_closed, closed) = watch::channel(false);
+        let waits = Arc::<Notify>::default();
+        let waiting = waits.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                tokio::spawn(lead(client, console, closed.clone(), waiting.clone()));
+            }
+        });
+        Self { address, is_closed, waits }
+    }
+}
+
+async fn lead(client: TcpStream, console: SocketAddr, mut closed: watch::Receiver<bool>, waits: Arc<Notify>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_console, mut to_console) = TcpStream::connect(console).await.unwrap().into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from_console, &mut to_client).await });
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+        if bytes[..read].windows(5).any(|window| matches!(window, b"?ids=" | b"&ids=")) && *closed.borrow() {
+            waits.notify_one();
+            closed.wait_for(|closed| !closed).await.unwrap();
+        }
+        if to_console.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A topic has no lock of the operating system: the second repair would fence the first one, deliver the same events,
+/// and leave nothing that the first one notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_repair_is_refused_while_the_first_one_waits_for_the_console() {
+    let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
+    let topic = format!("proof-locked-{:08x}", fastrand::u32(..));
+    broker.create_topic(&topic, 1, &[]).await;
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = Duration::from_secs(86_400);
+    })
+    .await;
+    let gate = Gate::before(harness.server.address()).await;
+    harness.put_changed(
+        "acme",
+        json!({
+            "console": { "url": format!("http://{}", gate.address) },
+            "sinks": [sink(&broker, &topic, json!({}))],
+            "transform": { "schema": "ecs" },
+            "streams": { "activities": { "since": "10d" } },
+        }),
+    );
+    let state = format!("kafka://{}/locked-{:08x}", broker.address(), fastrand::u32(..));
+    let flags = ["--state", &state, "--dead-letters", "file:dead"];
+    let exit = harness.once(&flags).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let sorted = || {
+        let mut all = identities(&broker.read(&topic));
+        all.sort();
+        all
+    };
+    let all = sorted();
+    broker.delete_before(&topic, &BTreeMap::from([(0, 5)])).await;
+
+    let flags = [&flags[..], &["--destination", "--format", "json", "--repair=5"]].concat();
+    gate.is_closed.send_replace(true);
+    let first = harness.verifying(hour(1), &flags);
+    tokio::time::timeout(PATIENCE, gate.waits.notified()).await.expect("the first repair asks for records");
+    let second = harness.verify_until(hour(1), &flags).await;
+    assert_eq!(second.code, Some(1), "{}{}", second.stdout, second.stderr);
+    for text in ["another process may be at work", "verify/acme of the state is in use by another process"] {
+        assert!(second.stderr.contains(text), "{}", second.stderr);
+    }
+    gate.is_closed.send_replace(false);
+    let first = first.exit().await;
+    assert_eq!(first.code, Some(0), "{}{}", first.stdout, first.stderr);
+    assert_eq!(lanes(&first)[0]["returned"]["repaired"], 5, "{}", first.stdout);
+    assert!(sorted() == all, "other events than before, or a duplicate");
+
+    // The first one has removed its lock.
+    let third = harness.verify_until(hour(1), &flags).await;
+    assert_eq!(third.code, Some(0), "{}{}", third.stdout, third.stderr);
+    assert!(!third.stderr.contains("another process"), "{}", third.stderr);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use s1_forwarder_engine::checkpoint::{StateError, Store};
+use s1_forwarder_engine::checkpoint::{StateError, Store, StoredPart};
 use s1_forwarder_settings::{SHELL_PATH_ADVICE, is_namespace, is_shell_path};
 use sha2::{Digest, Sha256};
 
@@ -122,13 +122,15 @@ impl StoreLocation {
         }
     }
 
-    /// Removes the area that [`Self::open`] opened as `store`.
+    /// Removes the area that [`Self::open`] opened as `store`. The holder of the area's lock removes the lock.
     ///
     /// # Errors
     /// If a part of the area cannot be removed.
     pub async fn remove_area(&self, area: &Path, store: &dyn Store) -> Result<(), StateError> {
-        for lane in store.list_all().await? {
-            store.delete(&lane).await?;
+        let mut keys = store.list_all().await?;
+        keys.retain(|key| key.part != StoredPart::Lock);
+        for key in keys {
+            store.delete(&key).await?;
         }
         let Self::File(directory) = self else { return Ok(()) };
         let path = directory.join(area);

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod area_lock;
 mod backfill;
 mod checks;
 pub mod cluster;

@@ -12,7 +12,9 @@ use s1_forwarder_record::Clock;
 use s1_forwarder_settings::quoted;
 use s1_forwarder_state::{Access, StoreLocation, dead_letters, process_identity};
 use s1_forwarder_telemetry::RetryCommand;
+use tokio_util::sync::CancellationToken;
 
+use super::area_lock::{AreaLock, LockedArea};
 use super::cluster;
 use crate::pipeline;
 
@@ -127,6 +129,23 @@ impl Options {
     /// Opens the state, or an area of it, for writing.
     pub(super) async fn open_state(&self, area: Option<&Path>) -> Result<Arc<dyn Store>, StateError> {
         self.state.open(&self.instance, Access::Write { owner: &self.process_name }, area).await
+    }
+
+    /// Acquires the lock of an area that was opened for writing. Opening a directory has locked it already. Returns
+    /// `None` if `stop` ends the wait for another process.
+    pub(super) async fn lock_area(
+        &self,
+        store: &Arc<dyn Store>,
+        path: &Path,
+        pipeline: &str,
+        stop: &CancellationToken,
+    ) -> Result<Option<AreaLock>, StateError> {
+        if let StoreLocation::File(_) = self.state {
+            return Ok(Some(AreaLock::without_entry()));
+        }
+        let owner = format!("{} (process id {})", self.process_name, std::process::id());
+        let area = LockedArea { store: store.clone(), path: path.to_owned(), pipeline: pipeline.to_owned(), owner };
+        AreaLock::acquire(area, stop).await
     }
 
     /// Opens the state, or an area of it, for reading.

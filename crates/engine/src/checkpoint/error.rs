@@ -25,6 +25,30 @@ pub enum StateError {
     /// Another process has the lock.
     #[error("the state in {} is in use by another process; one process owns it at a time (stop the other one, or give this one another --state)", .0.display())]
     Locked(PathBuf),
+    /// Another process has the lock of an area of the state.
+    #[error(
+        "{} of the state is in use by another process, {owner}; one process owns it at a time (wait until that one has \
+         ended)",
+        area.display()
+    )]
+    InUse {
+        /// The area's path in the state.
+        area: PathBuf,
+        /// The process that has the lock.
+        owner: String,
+    },
+    /// This process had the lock of an area of the state, and another process has it now.
+    #[error(
+        "{} of the state was taken over by another process, {owner}, while this one could not reach it: this one has \
+         stopped (run it again when the other one has ended)",
+        area.display()
+    )]
+    TakenOver {
+        /// The area's path in the state.
+        area: PathBuf,
+        /// The process that has the lock.
+        owner: String,
+    },
     /// The stored bytes differ from the written ones.
     #[error(
         "the checkpoint in {place} is damaged ({reason}); restore it from a backup, or stop the worker and remove it with \
@@ -94,7 +118,9 @@ impl StateError {
     pub fn is_superseded(&self) -> bool {
         matches!(
             self,
-            Self::Conflict { .. } | Self::Failed { failure: Failure { kind: FailureKind::Superseded, .. }, .. }
+            Self::Conflict { .. }
+                | Self::TakenOver { .. }
+                | Self::Failed { failure: Failure { kind: FailureKind::Superseded, .. }, .. }
         )
     }
 }
@@ -110,9 +136,9 @@ impl From<StateError> for Failure {
         let reason = error.to_string();
         match error {
             StateError::Failed { failure, .. } => failure.map_reason(|_| reason),
-            StateError::Conflict { .. } => Self::superseded(reason),
+            StateError::Conflict { .. } | StateError::TakenOver { .. } => Self::superseded(reason),
             StateError::Io { source, .. } => Self::of_io(&source, reason),
-            StateError::Locked(_) => Self::transient(reason),
+            StateError::Locked(_) | StateError::InUse { .. } => Self::transient(reason),
             StateError::Damaged { .. }
             | StateError::Newer { .. }
             | StateError::Journal { .. }
@@ -136,6 +162,8 @@ mod tests {
             (io(std::io::ErrorKind::StaleNetworkFileHandle), "transient"),
             (io(std::io::ErrorKind::PermissionDenied), "refusal"),
             (StateError::Locked("x".into()), "transient"),
+            (StateError::InUse { area: "x".into(), owner: "b".to_owned() }, "transient"),
+            (StateError::TakenOver { area: "x".into(), owner: "b".to_owned() }, "superseded"),
             (StateError::Damaged { place: "x".to_owned(), reason: "cut" }, "refusal"),
             (StateError::Newer { place: "x".to_owned(), version: 9 }, "refusal"),
             (StateError::Journal { key: key(), segment: 1 }, "refusal"),

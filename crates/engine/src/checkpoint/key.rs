@@ -51,8 +51,8 @@ impl FromStr for LaneId {
 /// The key of a lane of the worker is written `pipeline/stream/sink`. Commands store their entries in areas of their
 /// own, with a suffix after the sink's name: `+plan` and `+slice-000007` for backfills, `+GENERATION-HOUR-all-NUMBER`
 /// (or `-part-`) for repairs, `+replays-GENERATION` for replayed dead letters, and `+returned` and `+returning` for
-/// events that a destination had lost. The usage of a lane is stored as `+usage`, and the usage of its backfills as
-/// `+backfill-usage`. No sink's name has a `+`.
+/// events that a destination had lost. The lock of an area is `+lock`. The usage of a lane is stored as `+usage`, and
+/// the usage of its backfills as `+backfill-usage`. No sink's name has a `+`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CheckpointKey {
     /// The lane.
@@ -91,6 +91,8 @@ pub enum StoredPart {
     Returned,
     /// The lane that delivers events again that the destination has lost. It has a checkpoint like any lane.
     Returning,
+    /// The lock of an area, which belongs to no lane; not a checkpoint, but stored like one.
+    Lock,
     /// The usage of the lane ([`s1_forwarder_telemetry::usage`]); not a checkpoint, but stored like one.
     Usage,
     /// The usage of the lane's backfills; not a checkpoint either.
@@ -135,6 +137,7 @@ impl fmt::Display for StoredPart {
             Self::Replays { generation } => write!(formatter, "+replays-{generation}"),
             Self::Returned => formatter.write_str("+returned"),
             Self::Returning => formatter.write_str("+returning"),
+            Self::Lock => formatter.write_str("+lock"),
             Self::Usage => formatter.write_str("+usage"),
             Self::BackfillUsage => formatter.write_str("+backfill-usage"),
         }
@@ -154,6 +157,7 @@ impl StoredPart {
             ["plan"] => Some(Self::BackfillPlan),
             ["returned"] => Some(Self::Returned),
             ["returning"] => Some(Self::Returning),
+            ["lock"] => Some(Self::Lock),
             ["usage"] => Some(Self::Usage),
             ["backfill", "usage"] => Some(Self::BackfillUsage),
             ["replays", generation] => Some(Self::Replays { generation: generation.parse().ok()? }),
@@ -186,6 +190,7 @@ mod tests {
             (StoredPart::Replays { generation: 3 }, "acme/threats/siem+replays-3"),
             (StoredPart::Returned, "acme/threats/siem+returned"),
             (StoredPart::Returning, "acme/threats/siem+returning"),
+            (StoredPart::Lock, "acme/threats/siem+lock"),
             (StoredPart::Usage, "acme/threats/siem+usage"),
             (StoredPart::BackfillUsage, "acme/threats/siem+backfill-usage"),
         ] {

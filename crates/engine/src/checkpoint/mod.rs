@@ -70,13 +70,13 @@ pub trait Store: CheckpointBackend {
     /// If the store cannot be read.
     async fn list_all(&self) -> Result<Vec<CheckpointKey>, StateError>;
 
-    /// Returns the keys of all checkpoints, sorted. Keys of usage are left out.
+    /// Returns the keys of all checkpoints, sorted. Keys of usage and of locks are left out.
     ///
     /// # Errors
     /// As [`Self::list_all`].
     async fn list(&self) -> Result<Vec<CheckpointKey>, StateError> {
         let mut keys = self.list_all().await?;
-        keys.retain(|key| !key.part.is_usage());
+        keys.retain(|key| !key.part.is_usage() && key.part != StoredPart::Lock);
         Ok(keys)
     }
 

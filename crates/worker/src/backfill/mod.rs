@@ -23,6 +23,7 @@ use s1_forwarder_settings::{ClientError, FullJitter};
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, info, warn};
 
 use super::options::Options;
@@ -127,6 +128,17 @@ pub async fn run_backfill(
     let area = backfill.backfill_area();
     // The area has its own names and its own lock, so that it is independent of the worker's checkpoints.
     let store = options.open_state(Some(&area)).await?;
+    let Some(lock) = options.lock_area(&store, &area, &backfill.pipeline.name, &stop).await? else {
+        let window = backfill.requested();
+        let stopped = |spec: &Arc<LaneSpec>| BackfillReport {
+            sink: spec.id.sink.clone(),
+            window,
+            settled: 0,
+            dead_letters: 0,
+            end: BackfillEnd::Stopped,
+        };
+        return Ok(specs.iter().map(stopped).collect());
+    };
     let telemetry = Arc::new(Telemetry::new());
     let usage = CommandUsage::new(&options);
     let shared = Shared::with_store(store.clone(), options, telemetry.clone());
@@ -150,21 +162,34 @@ pub async fn run_backfill(
             usage.write_if_due().await;
         }
     };
-    let reports = tokio::select! {
-        reports = join_all(jobs) => reports,
-        () = counting => Vec::new(),
+    let pulling = async {
+        let reports = tokio::select! {
+            reports = join_all(jobs) => reports,
+            () = counting => Vec::new(),
+        };
+        progress.take_usage(&usage);
+        usage.write().await;
+        let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
+        if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
+            // A complete backfill leaves nothing in the state: the same command pulls the window again.
+            shared.options.state.remove_area(&area, &*store).await?;
+        }
+        Ok(reports)
     };
-    progress.take_usage(&usage);
-    usage.write().await;
-    let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
-    if reports.iter().all(|report| matches!(report.end, BackfillEnd::Complete { .. })) {
-        // A complete backfill leaves nothing in the state: the same command pulls the window again.
-        shared.options.state.remove_area(&area, &*store).await?;
+    let reports = lock.hold(pulling).await;
+    if reports.is_err() {
+        // The pull may have been dropped before it stored its counts.
+        progress.take_usage(&usage);
+        usage.write().await;
     }
-    Ok(reports)
+    reports
 }
 
 impl Backfill {
+    fn requested(&self) -> Window {
+        Window { from: self.from, to: self.to, time: TimeField::Order }
+    }
+
     /// Returns the area of plans and checkpoints. The same command has the same area.
     fn backfill_area(&self) -> PathBuf {
         let plain = |time: Timestamp| time.to_string().replace([':', '-'], "");
@@ -222,9 +247,9 @@ impl Job {
         let client = self.shared.lane_builder.client(&self.spec.id.pipeline, &self.spec.console)?;
         let plan = match self.stop.run_until_cancelled(self.plan(&client)).await {
             Some(plan) => plan?,
-            None => return Ok(self.report(self.requested(), 0, 0, BackfillEnd::Stopped)),
+            None => return Ok(self.report(self.backfill.requested(), 0, 0, BackfillEnd::Stopped)),
         };
-        let window = plan.window(self.requested());
+        let window = plan.window(self.backfill.requested());
         let mut open = Vec::new();
         let mut settled_before = 0;
         for (number, slice) in plan.slices.iter().enumerate() {
@@ -262,10 +287,6 @@ impl Job {
         BackfillReport { sink: self.spec.id.sink.clone(), window, settled, dead_letters, end }
     }
 
-    fn requested(&self) -> Window {
-        Window { from: self.backfill.from, to: self.backfill.to, time: TimeField::Order }
-    }
-
     /// Returns the plan of the previous run, or a new one. A new plan is stored before anything is pulled.
     async fn plan(&self, client: &Client) -> Result<BackfillPlan, BackfillError> {
         let made_under = made_under(&self.spec, client);
@@ -283,7 +304,7 @@ impl Job {
                 self.store.delete(key).await?;
             }
         }
-        let mut window = self.requested();
+        let mut window = self.backfill.requested();
         let mut total = self.count(client, window).await?;
         let now = client.time().unwrap_or_else(|| self.shared.options.clock.now());
         if window.from >= now {
@@ -337,7 +358,7 @@ impl Job {
             LaneRunner::of(Arc::new(spec), self.shared.clone(), self.stop.child_token())
                 .detached(self.backfill.once_timeout, lane),
         );
-        let exit = caught(tokio::spawn(runner.run(None))).await;
+        let exit = caught(AbortOnDropHandle::new(tokio::spawn(runner.run(None)))).await;
         self.sink_proven.fetch_or(meter.metrics.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,

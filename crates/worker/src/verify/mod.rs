@@ -25,9 +25,11 @@ use s1_forwarder_settings::ClientError;
 use s1_forwarder_telemetry::usage::Delta;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::Options;
+use super::area_lock::AreaLock;
 use super::shared::Shared;
 use super::usage::CommandUsage;
 use crate::lanes::runner::{DetachedLane, LaneRunner};
@@ -169,27 +171,46 @@ async fn verify_lanes(
 ) -> Result<Vec<VerifyReport>, VerifyError> {
     let specs = verify.selected.specs()?;
     let live = options.read_state(None).await?;
-    let repairs = options.open_state(Some(&repairs_area(&verify.selected.pipeline.name))).await?;
-    let replays = options.read_state(Some(&replays_area(&verify.selected.pipeline.name))).await?;
+    let pipeline = &verify.selected.pipeline.name;
+    let area = repairs_area(pipeline);
+    let repairs = options.open_state(Some(&area)).await?;
+    let replays = options.read_state(Some(&replays_area(pipeline))).await?;
+    let lock = if verify.repair {
+        options.lock_area(&repairs, &area, pipeline, &stop).await?
+    } else {
+        Some(AreaLock::without_entry())
+    };
+    let Some(lock) = lock else { return Ok(Vec::new()) };
     let telemetry = Arc::new(Telemetry::new());
     let shared = Shared::with_store(repairs.clone(), options, telemetry.clone());
-    let mut reports = Vec::new();
-    for spec in specs {
-        let checker = checker(&shared, &verify.selected, &spec)?;
-        let live = live_backend(&shared, &spec, live.clone())?;
-        let lane = spec.id.clone();
-        let replays = Some(replays.clone());
-        let ledger = LedgerReader { lane, which: LedgerKind::Current, live, repairs: repairs.clone(), replays };
-        let shared = shared.clone();
-        let span = spec.span();
-        let job =
-            Job { verify: &verify, spec, shared, ledger, checker, other_settings: false, progress: &progress, usage };
-        match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
-            Some(report) => reports.push(report?),
-            None => break,
+    let verifying = async {
+        let mut reports = Vec::new();
+        for spec in specs {
+            let checker = checker(&shared, &verify.selected, &spec)?;
+            let live = live_backend(&shared, &spec, live.clone())?;
+            let lane = spec.id.clone();
+            let replays = Some(replays.clone());
+            let ledger = LedgerReader { lane, which: LedgerKind::Current, live, repairs: repairs.clone(), replays };
+            let shared = shared.clone();
+            let span = spec.span();
+            let job = Job {
+                verify: &verify,
+                spec,
+                shared,
+                ledger,
+                checker,
+                other_settings: false,
+                progress: &progress,
+                usage,
+            };
+            match stop.run_until_cancelled(job.run(&stop).instrument(span)).await {
+                Some(report) => reports.push(report?),
+                None => break,
+            }
         }
-    }
-    Ok(reports)
+        Ok(reports)
+    };
+    lock.hold(verifying).await
 }
 
 impl Selected {
@@ -534,7 +555,7 @@ impl Redelivery<'_> {
         let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
         let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).detached(timeout, lane);
-        let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
+        let exit = caught(AbortOnDropHandle::new(tokio::spawn(Box::new(runner).run(None)))).await;
         let metrics = &meter.metrics;
         usage.take(metrics, StoredPart::Usage);
         let [delivered, dead_letters] =

@@ -39,6 +39,7 @@ use super::completeness::window;
 use super::ledger_reader::{Account, LedgerKind, LedgerReader, live_backend};
 use super::{Selected, VerifyError, VerifyProgress, checker, of_another_console, repairs_area, replays_area};
 use crate::Options;
+use crate::area_lock::AreaLock;
 use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 use crate::shared::Shared;
@@ -106,85 +107,95 @@ async fn verify_lanes(
     let VerifyDestination { selected, ask, list, repair } = verify;
     let specs = selected.specs()?;
     let live = options.read_state(None).await?;
-    let repairs = repairs_area(&selected.pipeline.name);
+    let pipeline = &selected.pipeline.name;
+    let area = repairs_area(pipeline);
     let store = match repair {
-        // No other process repairs meanwhile.
-        Some(_) => options.open_state(Some(&repairs)).await?,
-        None => options.read_state(Some(&repairs)).await?,
+        Some(_) => options.open_state(Some(&area)).await?,
+        None => options.read_state(Some(&area)).await?,
     };
-    let replays = options.read_state(Some(&replays_area(&selected.pipeline.name))).await?;
+    let replays = options.read_state(Some(&replays_area(pipeline))).await?;
+    let lock = match repair {
+        // No other process repairs meanwhile.
+        Some(_) => options.lock_area(&store, &area, pipeline, stop).await?,
+        None => Some(AreaLock::without_entry()),
+    };
+    let Some(lock) = lock else { return Ok(Vec::new()) };
     let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
-    let mut list = list.map(BufWriter::new);
-    let mut reports = Vec::new();
-    let mut returns = Vec::new();
-    for spec in specs {
-        let span = spec.span();
-        let lookup: Arc<dyn Lookup> = match &ask {
-            LookupSource::Given(given) => given.clone(),
-            LookupSource::Destination => match lookup(&shared, &spec) {
-                Ok(lookup) => lookup,
-                Err(reason) => {
-                    reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
-                    continue;
-                }
-            },
-        };
-        let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
-        let report = DestinationReport::of(spec.id.clone());
-        let comparison = LaneComparison {
-            owed: OwedReader::new(checker, transformer(&selected.pipeline, &spec)?),
-            target: TargetReader::new(lookup, selected.once_timeout),
-            judgement: Judgement::new(report, repair.is_some()),
-            live: live.clone(),
-            kept_dead_letters: KeptDeadLetters::default(),
-            has_sums: false,
-            dead_letters: None,
-            uncompared: Vec::new(),
-            list: &mut list,
-            shared: &shared,
-            selected: &selected,
-            progress,
-            spec: spec.clone(),
-        };
-        let ledger = LedgerReader {
-            lane: comparison.spec.id.clone(),
-            which: LedgerKind::Current,
-            live: live_backend(&shared, &comparison.spec, live.clone())?,
-            repairs: store.clone(),
-            replays: Some(replays.clone()),
-        };
-        let target = shared
-            .lane_builder
-            .stored_destination_hash(&comparison.spec)
-            .map_err(|error| VerifyError::NoLane(error.to_string()))?;
-        let judging = async {
-            let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
-            account.checkpoint.target.set(target, shared.options.clock.now());
-            comparison.run(&account).await
-        };
-        let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
-            Some(judged) => judged?,
-            None => break,
-        };
-        if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
-            let never_read = never_read(&ledger, &judged.report, &missing, shared.options.clock.now()).await?;
-            returns.push((reports.len(), LaneRepair { spec, missing, never_read, lookup: judged.lookup }));
+    let comparing = async {
+        let mut list = list.map(BufWriter::new);
+        let mut reports = Vec::new();
+        let mut returns = Vec::new();
+        for spec in specs {
+            let span = spec.span();
+            let lookup: Arc<dyn Lookup> = match &ask {
+                LookupSource::Given(given) => given.clone(),
+                LookupSource::Destination => match lookup(&shared, &spec) {
+                    Ok(lookup) => lookup,
+                    Err(reason) => {
+                        reports.push(DestinationReport::not_judged(spec.id.clone(), reason));
+                        continue;
+                    }
+                },
+            };
+            let checker = checker(&shared, &selected, &spec)?.of_owed(&spec.pull);
+            let report = DestinationReport::of(spec.id.clone());
+            let comparison = LaneComparison {
+                owed: OwedReader::new(checker, transformer(&selected.pipeline, &spec)?),
+                target: TargetReader::new(lookup, selected.once_timeout),
+                judgement: Judgement::new(report, repair.is_some()),
+                live: live.clone(),
+                kept_dead_letters: KeptDeadLetters::default(),
+                has_sums: false,
+                dead_letters: None,
+                uncompared: Vec::new(),
+                list: &mut list,
+                shared: &shared,
+                selected: &selected,
+                progress,
+                spec: spec.clone(),
+            };
+            let ledger = LedgerReader {
+                lane: comparison.spec.id.clone(),
+                which: LedgerKind::Current,
+                live: live_backend(&shared, &comparison.spec, live.clone())?,
+                repairs: store.clone(),
+                replays: Some(replays.clone()),
+            };
+            let target = shared
+                .lane_builder
+                .stored_destination_hash(&comparison.spec)
+                .map_err(|error| VerifyError::NoLane(error.to_string()))?;
+            let judging = async {
+                let mut account = ledger.sums(Hour(0)..Hour(u32::MAX)).await?;
+                account.checkpoint.target.set(target, shared.options.clock.now());
+                comparison.run(&account).await
+            };
+            let judged = match stop.run_until_cancelled(judging.instrument(span)).await {
+                Some(judged) => judged?,
+                None => break,
+            };
+            if let Some(missing) = judged.missing.filter(|missing| !missing.is_empty()) {
+                let never_read = never_read(&ledger, &judged.report, &missing, shared.options.clock.now()).await?;
+                returns.push((reports.len(), LaneRepair { spec, missing, never_read, lookup: judged.lookup }));
+            }
+            reports.push(judged.report);
         }
-        reports.push(judged.report);
-    }
-    if let Some(list) = &mut list {
-        list.flush().map_err(VerifyError::List)?;
-    }
-    if let Some(most) = repair {
-        let total = reports.iter().map(DestinationReport::missing).sum();
-        for (number, returning) in returns {
-            let Some(report) = reports.get_mut(number) else { continue };
-            let span = returning.spec.span();
-            let repair = DestinationRepair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
-            report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
+        if let Some(list) = &mut list {
+            list.flush().map_err(VerifyError::List)?;
         }
-    }
-    Ok(reports)
+        if let Some(most) = repair {
+            let total = reports.iter().map(DestinationReport::missing).sum();
+            for (number, returning) in returns {
+                let Some(report) = reports.get_mut(number) else { continue };
+                let span = returning.spec.span();
+                let repair =
+                    DestinationRepair { shared: &shared, store: &*store, selected: &selected, usage, most, total };
+                report.returned = Some(repair.run(report, returning, stop).instrument(span).await?);
+            }
+        }
+        Ok(reports)
+    };
+    lock.hold(comparing).await
 }
 
 /// How many of the missing records the lane has never read, as far as its ledger knows: by their ids where it has them,

@@ -83,7 +83,7 @@ pub struct CommittingSink {
     kept: Mutex<Committed>,
     commits: AtomicUsize,
     saves: AtomicUsize,
-    /// Every other checkpoint that comes alone is refused.
+    /// Whether every other checkpoint that comes alone is refused.
     refuses_saves: bool,
     /// How long a commit takes at least.
     takes: Duration,

@@ -75,7 +75,7 @@ pub struct Ledger {
     pub journal: BTreeMap<u64, Vec<u8>>,
     checkpoint: Option<LaneCheckpoint>,
     in_flight: usize,
-    /// Each poll is an inventory of its own.
+    /// Whether each poll is an inventory of its own.
     snapshots: bool,
     restates: Restates,
     /// The last snapshot that was complete.

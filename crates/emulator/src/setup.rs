@@ -28,7 +28,7 @@ pub struct Setup {
     pub late: (f64, Duration),
     /// Kinds and sizes (in bytes) of very large records.
     pub oversized: Vec<(Kind, usize)>,
-    /// An older console, without newer keys and without a licence for vulnerability management.
+    /// Whether the console is an older one, without newer keys and without a licence for vulnerability management.
     pub older: bool,
 }
 

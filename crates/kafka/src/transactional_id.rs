@@ -325,7 +325,7 @@ pub struct OwnedLane {
 #[derive(Debug)]
 struct OwnedState {
     stored: Stored,
-    /// True if the lane's last record names this id, so no other process may write the next one.
+    /// Whether the lane's last record names this id, so no other process may write the next one.
     is_claimed: bool,
 }
 

@@ -61,8 +61,8 @@ struct Sets {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
     pub labels: Arc<Labels>,
-    /// The lane has reached its maximum of different labels. These labels have [`OTHER`] in place of the console's
-    /// texts.
+    /// Whether the lane has reached its maximum of different labels. These labels have [`OTHER`] in place of the
+    /// console's texts.
     pub is_other: bool,
 }
 

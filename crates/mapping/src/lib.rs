@@ -88,9 +88,9 @@ pub struct MappingSettings {
     pub schema: Schema,
     /// Labels of every event. `{account.name}` and similar fields are replaced by the record's values.
     pub labels: Labels,
-    /// Events contain the record.
+    /// Whether events contain the record.
     pub keep_original: bool,
-    /// The record in an event keeps the console's own secrets, such as registration tokens.
+    /// Whether the record in an event keeps the console's own secrets, such as registration tokens.
     pub keep_console_secrets: bool,
 }
 
@@ -98,13 +98,13 @@ pub struct MappingSettings {
 #[derive(Debug, Clone)]
 pub struct Mapper {
     kind: AnyMapper,
-    /// Events contain the record.
+    /// Whether events contain the record.
     keeps_record: bool,
-    /// No secret of the console may be in an event.
+    /// Whether no secret of the console may be in an event.
     redacts_secrets: bool,
-    /// Raw events have to be JSON values.
+    /// Whether raw events have to be JSON values.
     embeds_raw: bool,
-    /// Transforms read raw events, so they are repaired.
+    /// Whether transforms read raw events, so that these are repaired.
     reads_raw: bool,
     labeler: Option<Arc<Labeler>>,
     /// The labels of the last event, if events differ in them.

@@ -17,7 +17,7 @@ pub struct Connection<'a> {
     pub page: Page<'a>,
     /// Edges that are null, or whose node is null.
     pub null_nodes: usize,
-    /// `hasNextPage` is true, but there is no `endCursor`.
+    /// Whether `hasNextPage` is true, but there is no `endCursor`.
     pub cursor_missing: bool,
     /// The message of each error.
     pub errors: Vec<String>,

@@ -68,7 +68,7 @@ pub struct Description {
     /// Where a record may say whose it is. The first place with a value counts. Empty: nowhere.
     pub owners: &'static [Owner],
     pub severity: SeverityKeys,
-    /// Records have the console's secrets as fields.
+    /// Whether records have the console's secrets as fields.
     pub has_secrets: bool,
 }
 

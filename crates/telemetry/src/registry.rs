@@ -200,8 +200,8 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 struct RegisteredLane {
     metrics: Arc<LaneMetrics>,
-    /// A removed lane stays in the list, hidden. If it returns, its counters continue; and the sums over its pipeline's
-    /// lanes must not decrease.
+    /// Whether the lane runs. A removed lane stays in the list, hidden. If it returns, its counters continue; and the
+    /// sums over its pipeline's lanes must not decrease.
     running: bool,
     rates: Rates,
 }

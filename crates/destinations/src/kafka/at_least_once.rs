@@ -38,7 +38,7 @@ pub(super) struct KafkaSink {
     queueing: tokio::sync::Mutex<()>,
     /// Fatal errors of producers since the last delivery.
     fatal: AtomicU32,
-    /// True if the cluster refused the last batch.
+    /// Whether the cluster refused the last batch.
     refused: AtomicBool,
     /// The producer of the last attempt.
     producer: Mutex<Weak<SharedProducer>>,

@@ -98,7 +98,7 @@ struct Named {
     own: BTreeSet<Identity>,
     /// The message may be one of these events, changed by another system.
     doubted: BTreeSet<Identity>,
-    /// The message may be any event of the lane.
+    /// Whether the message may be any event of the lane.
     is_unnamed: bool,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Connection {
 struct Writer {
     /// `None` once the connection is closed.
     stream: Option<WriteHalf<Box<dyn Dialled>>>,
-    /// A write has begun and has not ended: the receiver may have a part of a message.
+    /// Whether a write has begun and has not ended: the receiver may have a part of a message.
     is_incomplete: bool,
 }
 

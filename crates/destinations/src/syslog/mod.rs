@@ -158,8 +158,8 @@ impl SinkType for SyslogSettings {
 struct Receiver {
     address: SyslogAddress,
     dialer: Dialer,
-    /// The last connection with a batch was lost. Some receivers close their side of each connection at once and go on
-    /// reading. So the next connection has to stay open for a moment before it gets the batch again.
+    /// Whether the last connection with a batch was lost. Some receivers close their side of each connection at once
+    /// and go on reading. So the next connection has to stay open for a moment before it gets the batch again.
     has_lost: AtomicBool,
     /// The sockets for UDP.
     datagrams: Datagrams,

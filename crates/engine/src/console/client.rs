@@ -123,7 +123,7 @@ pub(super) struct ApiCall<'a> {
     pub url: &'a Url,
     /// JSON body. With a body the request is a POST.
     pub body: Option<Vec<u8>>,
-    /// Sends the token in the body, to ask the console about it.
+    /// Whether the token is sent in the body, to ask the console about it.
     pub token_in_body: bool,
     pub max_bytes: usize,
     pub with_cursor: bool,

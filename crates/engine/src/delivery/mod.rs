@@ -108,7 +108,7 @@ struct BatchDelivery<'a> {
     stop: &'a CancellationToken,
     /// The time at which the last attempt began.
     attempted_at: Instant,
-    /// True if the list of events that are sent apart from others may have changed.
+    /// Whether the list of events that are sent apart from others may have changed.
     is_unsorted: bool,
 }
 

@@ -19,9 +19,9 @@ struct Script {
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
     /// The status of every answer; empty for `scripted`.
     status: std::sync::Mutex<&'static str>,
-    /// A request has events with the same labels only.
+    /// Whether a request has events with the same labels only.
     separates_labels: AtomicBool,
-    /// The labels of every third event are the same.
+    /// Whether the labels of every third event are the same.
     has_labels: AtomicBool,
     /// A request with one of these events is answered with 500; each request, if there is `*`.
     bad: std::sync::Mutex<Vec<&'static str>>,

@@ -27,7 +27,7 @@ pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> R
 pub struct Claimed {
     /// The bytes of the checkpoint; `None` if the lane is new.
     pub checkpoint: Option<Vec<u8>>,
-    /// The result of [`InStore::lacks_copy`]; false if the lane has no copies.
+    /// Whether the copy is missing, as [`InStore::lacks_copy`] says; false if the lane has no copies.
     pub lacks_copy: bool,
 }
 

@@ -91,7 +91,7 @@ pub struct Lane {
     pub random: fastrand::Rng,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
-    /// End when everything up to the start is delivered.
+    /// Whether the lane ends when everything up to the start is delivered.
     pub once: bool,
     /// The records that a repair delivers; `None` if the lane delivers all.
     pub wanted: Option<RecordFilter>,
@@ -105,7 +105,8 @@ pub struct LaneMapping {
     /// The schema of the events.
     pub schema: Schema,
     pub ocsf_version: OcsfVersion,
-    /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
+    /// Whether raw events become JSON values: see
+    /// [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
     pub embeds_raw: bool,
     /// The user's steps, which change mapped events; `None` if there are none.
     pub steps: Option<Arc<Steps>>,

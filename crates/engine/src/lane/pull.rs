@@ -55,7 +55,7 @@ pub struct PullStage<'a> {
     pub prefix: String,
     /// Collects the times of the records that the console shows.
     pub observed: ObservedRecords,
-    /// True if the console has shown the stream before.
+    /// Whether the console has shown the stream before.
     pub has_answered: bool,
 }
 
@@ -273,7 +273,7 @@ struct OngoingPoll<'a> {
     poll: Poll,
     enricher: Option<Enricher<'a>>,
     retry: RetryState,
-    /// True if the last page had new records. A page without new records costs the sink nothing, so the next page need
+    /// Whether the last page had new records. A page without new records costs the sink nothing, so the next page need
     /// not be small for its sake.
     found_new: bool,
     /// The lane's share of the budget in bytes, at its last request.
@@ -367,7 +367,7 @@ struct RetryState {
     timeouts: u32,
     /// Cursors that were refused, or led to the same page again and again.
     cursors: u32,
-    /// True if the poll has returned findings, which another poll returns again.
+    /// Whether the poll has returned findings, which another poll returns again.
     is_within_window: bool,
 }
 

@@ -32,7 +32,7 @@ pub struct DetectedFile<'a> {
     pub publisher: Value<'a>,
     pub certificate_id: Value<'a>,
     pub is_valid_certificate: Value<'a>,
-    /// The console says that the threat has no file.
+    /// Whether the console says that the threat has no file.
     pub is_fileless: bool,
 }
 

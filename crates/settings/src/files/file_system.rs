@@ -150,7 +150,7 @@ struct Thread<T> {
 struct Progress {
     /// Question that the thread asks next or now. At the end, the number of questions.
     at: AtomicUsize,
-    /// True if the caller no longer waits for the thread.
+    /// Whether no caller waits for the thread any more.
     is_abandoned: AtomicBool,
 }
 

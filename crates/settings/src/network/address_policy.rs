@@ -65,7 +65,7 @@ impl AddressPolicy {
 /// The private addresses that tenants' files reach: `--allow-private-destinations`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct PrivateDestinations {
-    /// The flag without a network: all addresses, apart from those where clouds give out credentials.
+    /// Whether the flag has no network: it allows all addresses, apart from those where clouds give out credentials.
     pub all: bool,
     networks: Arc<[IpNet]>,
 }

@@ -36,7 +36,7 @@ pub struct KnownScope {
     read_until: Option<Timestamp>,
     /// See [`PullCounts::vanished`](s1_forwarder_telemetry::PullCounts), of all lanes.
     vanished: u64,
-    /// True if part of the scope was not seen, or records have vanished. The console may then show another scope than
+    /// Whether part of the scope was not seen, or records have vanished. The console may then show another scope than
     /// it said before.
     in_doubt: bool,
 }

@@ -133,7 +133,7 @@ struct OwnedLease {
     version: String,
     /// When the last successful renewal was sent.
     renewed_at: MonotonicTime,
-    /// A call for this lease is pending.
+    /// Whether a call for this lease is pending.
     pending: bool,
     /// The next call must not be sent before.
     retry_at: MonotonicTime,

@@ -84,7 +84,7 @@ pub struct DetachedLane {
     /// The key of its checkpoint.
     pub key: CheckpointKey,
     pub meter: Meter,
-    /// True if the sink has accepted events already, so that the first pages need not be small.
+    /// Whether the sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
     /// The records that are delivered. `None` if all are.
     pub wanted: Option<RecordFilter>,

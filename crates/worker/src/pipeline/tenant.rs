@@ -18,7 +18,7 @@ use super::yaml::{Node, Value, join};
 /// The rules for tenants' files. By default, these files may have only literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantRules {
-    /// `--tenant-files`: the rules hold for files too. They always hold for resources.
+    /// Whether the rules hold for files too: `--tenant-files`. They always hold for resources.
     pub for_files: bool,
     /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, and `{directory}` for the
     /// name of the directory with the file, or for the namespace of a resource.
@@ -209,7 +209,7 @@ struct Check<'a> {
     file: &'a Path,
     /// The name of a pipeline in this file.
     name: &'a str,
-    /// True for a resource. Its secrets are in Secrets of its namespace, whatever files may name.
+    /// Whether this is a resource. Its secrets are in Secrets of its namespace, whatever files may name.
     is_resource: bool,
     secrets: Option<PathBuf>,
     files: Option<PathBuf>,

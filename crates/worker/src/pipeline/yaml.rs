@@ -18,7 +18,7 @@ use super::problem::{MAX_PROBLEMS, Place, Problem, Severity};
 pub(super) struct Node {
     pub value: Value,
     pub place: Place,
-    /// The value was refused and reported. It is skipped when the tree is read again.
+    /// Whether the value was refused and reported. It is skipped when the tree is read again.
     pub refused: Cell<bool>,
 }
 

@@ -69,7 +69,7 @@ pub struct Beginning<'a> {
     pub meter: &'a Meter,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// True with `run --once`: the lane does not wait for a command.
+    /// Whether this is `run --once`: the lane does not wait for a command.
     pub once: bool,
 }
 

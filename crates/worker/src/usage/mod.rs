@@ -97,7 +97,7 @@ pub struct UsageWriter {
     state_flags: String,
     writes: AtomicU64,
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
-    /// True if a lane has begun whose stored counts are not read yet.
+    /// Whether a lane has begun whose stored counts are not read yet.
     has_unread: AtomicBool,
     /// Permits for the last writes of lanes.
     last_writes: Semaphore,

@@ -73,7 +73,7 @@ pub struct Account {
 struct StoredRepair {
     key: CheckpointKey,
     hour: Hour,
-    /// The whole hour was delivered again.
+    /// Whether the whole hour was delivered again.
     whole: bool,
     number: u32,
     checkpoint: LaneCheckpoint,

@@ -69,9 +69,9 @@ pub struct Selected {
 #[derive(Debug, Clone)]
 pub struct Verify {
     pub selected: Selected,
-    /// Deliver missing records.
+    /// Whether missing records are delivered.
     pub repair: bool,
-    /// Deliver the whole hour again if the ledger does not say which records are missing.
+    /// Whether the whole hour is delivered again if the ledger does not say which records are missing.
     pub resend: bool,
 }
 
@@ -83,7 +83,7 @@ pub struct VerifyReport {
     pub hours: u64,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// The lane had not stored yet that it is past the first of these hours.
+    /// Whether the lane had not stored yet that it is past the first of these hours.
     pub is_too_early: bool,
     /// The part that was compared with the former ledger, and the settings that it was made under.
     pub former: Option<String>,
@@ -244,7 +244,7 @@ struct Job<'a> {
     shared: Arc<Shared>,
     ledger: LedgerReader,
     checker: CompletenessChecker,
-    /// The lane pulls something else now.
+    /// Whether the lane pulls something else now.
     other_settings: bool,
     progress: &'a VerifyProgress,
     usage: &'a CommandUsage,

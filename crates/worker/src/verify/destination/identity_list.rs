@@ -356,16 +356,16 @@ struct Line {
     has_text: bool,
     /// The length of the word so far.
     word: u64,
-    /// True if the line has a text that no heading has.
+    /// Whether the line has a text that no heading has.
     is_row: bool,
     /// The last visible character.
     last_visible: u8,
-    /// True if the line has an empty value, as the row of an event without an identity.
+    /// Whether the line has an empty value, as the row of an event without an identity.
     has_empty: bool,
     /// Number of visible characters that only separate values.
     separators: u64,
     brackets: u64,
-    /// The last line was empty. It may be the end of the list.
+    /// Whether the last line was empty. It may be the end of the list.
     is_after_empty: bool,
     base64: Base64,
     /// The number of the line, which begins at 0.
@@ -374,7 +374,7 @@ struct Line {
     /// The visible characters of this line, of the last one, and of the one before.
     length: u64,
     lengths: [u64; 2],
-    /// A line had text.
+    /// Whether a line had text.
     has_begun: bool,
     has_heading: bool,
     /// Lines that are neither a heading nor the row of one event, and the numbers of the first and the last one, which

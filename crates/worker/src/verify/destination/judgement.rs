@@ -39,7 +39,7 @@ pub struct Judgement {
     /// Numbers of identities in all hours so far.
     pub owed: u64,
     pub present: u64,
-    /// True if the target may lack the first events: they may have been removed because of their age, or sent to
+    /// Whether the target may lack the first events: they may have been removed because of their age, or sent to
     /// another target.
     pub may_lack_beginning: bool,
     /// Records of the window that changed too late to be compared, and those of them that a working lane would have

@@ -247,7 +247,7 @@ struct LaneComparison<'a> {
     live: Arc<dyn Store>,
     /// Where the worker keeps the lane's dead letters.
     kept_dead_letters: KeptDeadLetters,
-    /// The ledger has the sums of delivered records of all hours that are compared.
+    /// Whether the ledger has the sums of delivered records of all hours that are compared.
     has_sums: bool,
     /// `None` if they were not needed yet.
     dead_letters: Option<LaneDeadLetters>,

@@ -74,8 +74,8 @@ pub struct HourRow {
     pub dead_letters: u64,
     /// Records that the console has meanwhile removed, or replaced by a newer version, and that are not there.
     pub gone: u64,
-    /// The destination has exactly what the ledger calls delivered, so that no record was asked for. Then `excluded`
-    /// has the dead letters too.
+    /// Whether the destination has exactly what the ledger calls delivered, so that no record was asked for. Then
+    /// `excluded` has the dead letters too.
     pub by_sums: bool,
     /// Some of the missing events.
     pub examples: Vec<MissingEvent>,

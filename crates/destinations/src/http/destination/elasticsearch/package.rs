@@ -35,7 +35,7 @@ const INSTALL: &str = "install the assets of the SentinelOne integration in Kiba
 /// The ingest pipeline of a data stream.
 pub(super) struct Pipeline {
     pub(super) name: String,
-    /// There is no data stream yet: the first document creates it by its template.
+    /// Whether there is no data stream yet: the first document creates it by its template.
     pub(super) creates_stream: bool,
 }
 

@@ -77,7 +77,7 @@ pub(super) struct ClusterLookup {
     pub(super) elsewhere: Vec<String>,
     /// The indices of the target when it was asked about first, and when they were made.
     pub(super) first: OnceLock<BTreeMap<String, Option<Timestamp>>>,
-    /// Replicas may lack documents for longer than a refresh takes, so the primary shards are asked.
+    /// Whether the primary shards are asked: replicas may lack documents for longer than a refresh takes.
     pub(super) asks_primaries: AtomicBool,
 }
 

@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let sink = pipeline.sink(name)?;
         pulls.retain(|pull| sink.accepts(pull.stream));
         if pulls.is_empty() {
-            return Err(ArgumentError(format!("sink {name} takes none of these streams")).into());
+            return Err(ArgumentError(format!("sink {name} accepts none of these streams")).into());
         }
     }
     for pull in pulls {

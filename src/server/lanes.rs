@@ -260,7 +260,7 @@ pub struct LaneRow {
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: u64,
     pub dead_letters: u64,
-    /// Dead letters that are stored now, also those of earlier processes. Null until the store has been read.
+    /// Dead letters that are stored now, including those of earlier processes. Null until the store has been read.
     #[serde(default)]
     pub dead_letters_stored: Option<u64>,
     /// Records that were forwarded as error events.

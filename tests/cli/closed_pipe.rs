@@ -114,5 +114,5 @@ async fn a_run_whose_events_nobody_reads_ends_with_a_failure() {
     harness.put("acme", &pipeline);
     let (code, errors) =
         run(&harness, &["run", "--once", "--pipelines", "pipelines", "--once-timeout", "1d"], false).await;
-    assert!(code == Some(1) && errors.contains("nobody reads standard output any more"), "{code:?} {errors}");
+    assert!(code == Some(1) && errors.contains("no process reads standard output any more"), "{code:?} {errors}");
 }

@@ -373,7 +373,7 @@ async fn check_finds_what_a_token_may_do() {
     for (token, reason) in [
         ("ApiToken canary-good", r#"the environment variable S1_CLI_TEST_TOKEN begins with \"ApiToken \": remove it"#),
         ("\"canary-good\"", "is in quotes: remove them"),
-        ("${ACME_TOKEN}", "is not replaced here: write { env: ACME_TOKEN }"),
+        ("${ACME_TOKEN}", "is not expanded: write { env: ACME_TOKEN }"),
     ] {
         let (code, words, out) = check(token).await;
         assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");

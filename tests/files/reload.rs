@@ -133,7 +133,7 @@ fn of_two_files_of_one_name_neither_runs_at_start() {
     assert_eq!(scene.scan(), "!a.yaml() !b.yaml()");
     let problems = scene.files.problems();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].to_string().contains("a.yaml:1:7: name: the pipeline's name `acme` is also that of"));
+    assert!(problems[0].to_string().contains("a.yaml:1:7: name: the pipeline's name `acme` is also used by"));
     fs::remove_file(scene.path("b.yaml")).unwrap();
     assert_eq!(scene.scan(), "+acme ^a.yaml");
 }

@@ -197,7 +197,7 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     let (_, findings) = check(&harness).await;
     let hinted: Vec<&str> = findings
         .iter()
-        .filter(|(_, (_, detail))| detail.contains("would feed what is made for Splunk's app, where it is installed"))
+        .filter(|(_, (_, detail))| detail.contains("would feed the content made for Splunk's app, if it is installed"))
         .map(|(subject, _)| subject.as_str())
         .collect();
     assert_eq!(hinted, ["sink plain"], "{findings:#?}");

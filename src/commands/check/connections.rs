@@ -117,7 +117,7 @@ fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     let known: Vec<&str> = known.iter().map(|stream| stream.name()).collect();
     let known = known.join(", ");
     let title = integration.title;
-    Some(format!("`content: integration` would feed what is made for {title}, where it is installed: {known}"))
+    Some(format!("`content: integration` would feed the content made for {title}, if it is installed: {known}"))
 }
 
 /// Returns whether the destination's own content can read the stream's newest record. `None` if this cannot be known.

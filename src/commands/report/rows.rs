@@ -118,7 +118,7 @@ impl Reason {
             Self::PartOfDay => "only whole days are kept this long ago",
             Self::PartOfHour => "only whole hours are counted",
             Self::NoLatency => "latencies, which are kept for 62 days or were not measured",
-            Self::Unreadable => "what is stored cannot be read",
+            Self::Unreadable => "the stored counts cannot be read",
         }
     }
 }

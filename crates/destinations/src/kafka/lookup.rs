@@ -224,7 +224,7 @@ fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) 
         return Ok(Retention::Everything);
     }
     if timestamp == MessageTime::Event {
-        let reason = "the beginning of the topic was removed, and with `timestamp: event` nobody knows up to when";
+        let reason = "the beginning of the topic was removed, and with `timestamp: event` it is not known up to when";
         return Err(Inconclusive::NoProof(reason.to_owned()));
     }
     let first = first.unwrap_or(now);

@@ -367,7 +367,7 @@ impl Syslog {
         if self.carrier == Carrier::Udp {
             return match dialer.addresses().await {
                 Ok(_) => ProbeResult::Reached(format!(
-                    "{address}: the name is known; UDP sends each event once and nobody says whether it arrived: use \
+                    "{address}: the name is known; UDP sends each event once and has no acknowledgement: use \
                      tls:// where nothing may be lost"
                 )),
                 Err(error) => ProbeResult::Failed(error.to_string()),

@@ -611,7 +611,7 @@ impl Client {
 /// Returns the refusal of the token in use, with the reason why another token is not used in its place.
 fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
     ConsoleError::Unauthorized(format!(
-        "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \
+        "{refusal}; the {which} token is not used: its user's scope is {new}; the former token's user had {former}; \
          put a token of the former scope there, or, if this is meant, name the ids in the file"
     ))
 }
@@ -644,7 +644,7 @@ fn check_length(call: &ApiCall<'_>) -> Result<(), ConsoleError> {
         return Ok(());
     }
     let path = call.url.path();
-    let what = format!("the next request for {path} would have a URL of {length} bytes, which may have {MAX_URL}");
+    let what = format!("the next request for {path} would have a URL of {length} bytes; the maximum is {MAX_URL}");
     Err(if call.with_cursor {
         ConsoleError::BadCursor(format!(
             "{what}: the console gave a cursor that is too long; does something on the way change its answers?"

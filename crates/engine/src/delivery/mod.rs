@@ -551,7 +551,7 @@ impl BatchDelivery<'_> {
         if let Some(event) = request.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
             let status = status.label();
-            tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
+            tracing::warn!(record_id, status, "the sink refuses one record and accepts others");
         }
         blamed.is_some()
     }

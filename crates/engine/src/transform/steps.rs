@@ -411,7 +411,7 @@ impl Steps {
 
         let bytes = &out[start..];
         if bytes.len() > MAX_EVENT {
-            let reason = format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len());
+            let reason = format!("the event has {} bytes; programs accept at most {MAX_EVENT}", bytes.len());
             return Err(ProgramError::Failed(reason));
         }
         if is_too_complex(bytes) {

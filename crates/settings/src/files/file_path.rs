@@ -128,8 +128,8 @@ impl FilePath {
         if self.beneath.is_some() && file.metadata()?.nlink() > 1 {
             return Err(io::Error::new(
                 ErrorKind::PermissionDenied,
-                "the file has several names (hard links), and another one may be that of another tenant's file: put a \
-                 copy there",
+                "the file has several names (hard links), and another name may belong to another tenant: put a copy \
+                 there",
             ));
         }
         Ok(file)

@@ -77,10 +77,10 @@ pub fn check_token(text: &str) -> Result<(), String> {
     } else if let Some(scheme) = scheme {
         Err(format!("begins with \"{scheme} \": remove it"))
     } else if let Some(name) = placeholder.filter(|name| is_variable(name)) {
-        Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
+        Err(format!("is ${{{name}}}, which is not expanded: write {{ env: {name} }} in the pipeline file"))
     } else if is_template || text.strip_prefix('$').is_some_and(is_variable) {
         // A text without braces may be a token, so it is not shown.
-        Err("is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here: write { env: NAME } in the pipeline file"
+        Err("is ${…}, $…, {{…}}, %…% or <…>, which is not expanded: write { env: NAME } in the pipeline file"
             .to_owned())
     } else if is_assigned {
         Err("begins with a name and `=`: remove them".to_owned())
@@ -510,9 +510,9 @@ mod tests {
             (format!("\"{CANARY}\"\n"), "is in quotes: remove them"),
             (format!("'{CANARY}'"), "is in quotes: remove them"),
             (format!("{CANARY}'"), "is in quotes: remove them"),
-            ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
+            ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not expanded: write { env: ACME_TOKEN }"),
             // The text may be a token: it is not shown.
-            ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here"),
+            ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not expanded"),
             (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
             (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
             (format!("%{CANARY}%"), "not replaced here: write { env: NAME }"),

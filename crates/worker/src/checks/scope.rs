@@ -281,7 +281,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_token_of_another_scope_is_not_used() {
         let sees_2 =
-            "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
+            "is site 2 (Site 2); the former token's user had site 100000000000000001 (Site 100000000000000001)";
         let refused = "is not known (the console answered 403";
         for (former_works, site, scopes) in
             [(true, "2", sees_2), (false, "2", sees_2), (true, "", refused), (false, "", refused)]
@@ -323,7 +323,7 @@ mod tests {
         check(rotation.shared.clone(), rotation.lanes.clone(), KnownScope::default()).await;
         rotation.good.lock().retain(|token| *token != "former");
         for (site, text) in [
-            ("2", "is site 2 (Site 2), that of the former one's is site 1000"),
+            ("2", "is site 2 (Site 2); the former token's user had site 1000"),
             ("", "is not known (the console answered 403"),
         ] {
             *rotation.sites.lock() = vec![("second", site)];

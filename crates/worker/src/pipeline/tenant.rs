@@ -126,8 +126,8 @@ impl TenantRules {
         }
         let kinds = [SettingKind::Address, SettingKind::Proxy, SettingKind::Trust];
         for key in keys_of(own, "console", &kinds) {
-            let message = "the token is that of the operator's defaults, and goes only where these say: name a `token` \
-                           too, or leave this out";
+            let message = "the token comes from the operator's defaults, and is sent only where they say: write a \
+                           `token` too, or leave this out";
             let key_path = format!("console.{key}");
             problems.push(Problem::at(&own.nearest(&[key]).place, &key_path, Severity::Error, message));
         }

@@ -402,7 +402,7 @@ impl Renames {
             let known = self.known.lock();
             (known.files.has_pipeline(&old.pipeline), known.runs(old))
         };
-        let may_run = "may still run: waiting until its checkpoint stands still";
+        let may_run = "may still run: waiting until its checkpoint no longer changes";
         if has_file || runs {
             // This installation moves the checkpoint, so its movements so far say nothing about others.
             *watch = None;

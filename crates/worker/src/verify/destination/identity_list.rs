@@ -172,8 +172,9 @@ impl Lookup for IdentityList {
         if let Some(cap) = self.cut_at() {
             let Self { name, lines, other_lines, .. } = self;
             return Err(Inconclusive::NoProof(format!(
-                "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been cut \
-                 at {cap}; give all identities of the lane, copies too and nothing else, or those of another window"
+                "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been \
+                 truncated at {cap}; give all identities of the lane, copies too and nothing else, or the identities \
+                 of another window"
             )));
         }
         let copies = self.later.lock().occurrences(identities).map_err(|error| self.unread(&error))?;

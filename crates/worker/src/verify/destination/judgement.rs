@@ -259,7 +259,7 @@ impl Judgement {
     }
 
     /// Claims nothing of the end of a list that may have ended early: the last hours that have no event, and the two
-    /// before, since one of them may have been cut, and events may have been sent within an hour.
+    /// before, since one of them may have been truncated, and events may have been sent within an hour.
     fn leave_end(&mut self, lacking: &BTreeMap<Hour, u64>) {
         let rows = &self.report.hours;
         let is_empty = |(hour, row): &(&Hour, &HourRow)| lacking.get(hour) == Some(&row.owed);

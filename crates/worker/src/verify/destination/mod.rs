@@ -579,7 +579,7 @@ impl LaneComparison<'_> {
         if is_given && let Some((full, most)) = full_hours(&self.judgement.report.hours, &lacking) {
             return Err(End::Unseen(format!(
                 "{}; hours that lack events and have exactly {most} of them: {full}, and no hour has more: the answer \
-                 of each hour may have been cut there; ask without a limit, or for another window",
+                 of each hour may have been truncated there; ask without a limit, or for another window",
                 self.target.lookup.target_text()
             )));
         }

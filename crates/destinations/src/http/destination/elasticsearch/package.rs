@@ -76,7 +76,7 @@ pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClie
     }
     let has = if found.is_empty() { "no ingest pipeline".to_owned() } else { format!("the ingest pipeline `{found}`") };
     Err(ProbeResult::Failed(format!(
-        "{base}: data stream `{name}` has {has}, not that of the SentinelOne integration: {INSTALL}"
+        "{base}: data stream `{name}` has {has}, and not the SentinelOne integration's: {INSTALL}"
     )))
 }
 

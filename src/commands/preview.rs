@@ -46,7 +46,7 @@ pub struct Args {
 
     /// Print the requests that the sink would send: method, URL, headers, and the body before compression
     ///
-    /// Nobody but the console is asked. Credentials are neither read nor printed: `***` stands for them.
+    /// Only the console is asked. Credentials are neither read nor printed: `***` stands for them.
     #[arg(long, requires = "sink")]
     as_sent: bool,
 

@@ -188,13 +188,13 @@ impl Mapper {
         without_secrets(self.redacts_secrets, record)
     }
 
-    /// With `embeds_raw`, each raw event is a JSON value. The sink embeds it in other JSON, where bytes that are not
-    /// JSON would break the whole batch.
+    /// Makes each raw event a JSON value if `embeds_raw` is set. The sink embeds it in other JSON, where bytes that are
+    /// not JSON would break the whole batch.
     pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
         Self { embeds_raw, ..self }
     }
 
-    /// With `reads_raw`, raw events are repaired as mapped events are, because transforms have to read them.
+    /// Repairs raw events as mapped events if `reads_raw` is set, because transforms have to read them.
     pub fn with_raw_read(self, reads_raw: bool) -> Self {
         Self { reads_raw, ..self }
     }

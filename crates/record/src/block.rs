@@ -125,7 +125,8 @@ pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>, firs
     }
 }
 
-/// Reads a block out of `text`, a value of a record `Outer` of its own. Its fields are numbered after those of `Outer`.
+/// Reads a block out of `text`, a value of a record `Outer` of its own. Its fields are numbered after the fields of
+/// `Outer`.
 ///
 /// # Errors
 /// When the text does not begin with a JSON object.

@@ -127,7 +127,7 @@ impl Fact {
 pub enum Version {
     /// Nothing: records never change.
     Constant,
-    /// The values of the first of these lists whose first value is there, else of the last list.
+    /// The values of the first list whose first value is there. Without such a list, the values of the last one.
     Values(&'static [&'static [Fact]]),
     /// A hash of the content, but for these keys.
     Content { without: Path },

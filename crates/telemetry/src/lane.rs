@@ -393,8 +393,8 @@ impl LaneMetrics {
         self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
     }
 
-    /// Returns how many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
-    /// unknown.
+    /// Returns how many dead letters of this lane are stored now, including those of earlier processes. `None` while
+    /// that is unknown.
     pub fn dead_letters_stored(&self) -> Option<u64> {
         Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
     }
@@ -513,7 +513,7 @@ impl LaneMetrics {
     }
 
     /// Sets the time up to which the lane is complete. It is the start of the last poll that reached its end and whose
-    /// records are all delivered, else the watermark.
+    /// records are all delivered. Without such a poll, it is the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.set(Some(time));
     }

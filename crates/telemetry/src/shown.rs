@@ -181,7 +181,7 @@ pub enum LaneChange {
     CheckpointStored,
     /// The sink accepts events, or had none to accept in a complete poll.
     SinkAccepts,
-    /// The console answered for one pass. The failure is that of another pass, which was not tried again.
+    /// The console answered for one pass. The failure belongs to another pass, which was not tried again.
     ConsoleAnswers(Option<Failure>),
     /// The lane has drained, was removed, or is complete.
     LaneEnds,

@@ -28,7 +28,7 @@ pub struct Request {
     /// URL with its query.
     pub url: Url,
     pub token: SecretString,
-    /// JSON body. With a body the request is a POST, else a GET.
+    /// JSON body. With a body the request is a POST, without one a GET.
     pub body: Option<Vec<u8>>,
     /// Timeout of the whole exchange.
     pub timeout: Duration,

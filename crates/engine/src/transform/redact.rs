@@ -136,7 +136,7 @@ impl Redactor {
                         rename_in_record(&mut record, &words);
                         record.to_json()
                     }
-                    // Nobody knows which part of a text is at a path.
+                    // It is not known which part of a text is at a path.
                     None => REDACTED.to_owned(),
                 });
             });

@@ -107,7 +107,7 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
-    /// Returns the user who came from another host, else the user of the process.
+    /// Returns the user who came from another host, or the user of the process if there is none.
     pub fn actor(&self) -> Option<Account<'a>> {
         self.origin.and_then(|origin| origin.user).or(self.user.effective)
     }

@@ -116,7 +116,7 @@ pub struct IncompleteHours {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RepairResult {
     NotRequested,
-    /// No record is missing any more. The number is that of the delivered records.
+    /// No record is missing any more. The number counts the delivered records.
     Done(u64),
     /// The ledger does not say which records are missing. Only the whole hour can be delivered again.
     NeedsResend,
@@ -587,8 +587,8 @@ impl Confirmed {
     }
 }
 
-/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. The ledger must still be that
-/// of `account`. `hours` is one hour, or a day of which the ledger has one count.
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. The ledger must still be the
+/// ledger of `account`. `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
     checker: &mut CompletenessChecker,

@@ -167,7 +167,7 @@ const CEF_THREAT: &[&str] = &["rt", "fileHash", "filePath", "duid", "osName", "c
 /// The keys of CEF:0 about anything else, in the console's order.
 const CEF_OTHER: &[&str] = &["suser", "duser", "userEmail", "ip", "duid", "osName", "cat", "rt"];
 
-/// The keys after those of both lists.
+/// The keys that follow the keys of both lists.
 const CEF_SCOPE: &[&str] =
     &["activityID", "activityType", "siteId", "siteName", "accountId", "accountName", "notificationScope"];
 

@@ -591,7 +591,7 @@ impl Poll {
     }
 }
 
-/// Returns an answer that should be small. If it is too large, that is a transient failure.
+/// Returns an answer that should be small. A large one is a transient failure.
 fn small(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),

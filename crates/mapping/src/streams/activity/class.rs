@@ -1,4 +1,4 @@
-//! Classifies activities: by the table of activity types, else by the keys of `data`.
+//! Classifies activities: by the table of activity types, or by the keys of `data` if the table lacks the type.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};

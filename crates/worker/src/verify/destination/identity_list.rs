@@ -36,7 +36,8 @@ const ROUND: u64 = 50;
 const COPIES: u64 = 20;
 /// The longest word of a heading. The text of another identity has a longer one.
 const WORD: u64 = 15;
-/// The most identities of a row, with those of its other columns. A line with more of them has several rows.
+/// The maximum of identities in a row, with the identities in its other columns. A line with more identities has
+/// several rows.
 const SEVERAL: u64 = 20;
 /// The characters of a line that is an identity, without and with the hyphens of a UUID.
 const ALONE: [u64; 2] = [32, 36];
@@ -193,7 +194,7 @@ impl Lookup for IdentityList {
 
 impl IdentityList {
     /// Returns the limit at which the result may have been truncated. Rows without an identity count, and so do copies
-    /// that somebody may have removed.
+    /// that a tool may have removed.
     fn cut_at(&self) -> Option<u64> {
         let Self { lines, other_lines, distinct, has_heading, has_empty_end, .. } = *self;
         let more = u64::from(has_heading) + u64::from(has_empty_end);
@@ -337,14 +338,14 @@ impl Base64 {
     }
 }
 
-/// Finds each 32 hex digits of a line that have no other digit next to them. The digits may have hyphens, as those of a
-/// UUID. Other digits that may be an identity are a [`Found::Later`]: 32 digits of a longer run, and shorter runs that
-/// have 32 digits together and no letter or digit between them, as of an identity that was folded or grouped.
+/// Finds each 32 hex digits of a line that have no other digit next to them. The digits may have hyphens, as in a UUID.
+/// Other digits that may be an identity are a [`Found::Later`]: 32 digits of a longer run, and shorter runs that have
+/// 32 digits together and no letter or digit between them, as of an identity that was folded or grouped.
 #[derive(Default)]
 struct Line {
     /// The last 32 hex digits since the last letter that is no hex digit.
     last: u128,
-    /// A bit for each of these digits, set if a run begins at it. The lowest bit is that of the last digit.
+    /// A bit for each of these digits, set if a run begins at it. The lowest bit belongs to the last digit.
     beginnings: u32,
     /// The digits since the last other character. No more than `MAX_IDENTITY` are kept.
     run: Vec<u8>,
@@ -771,7 +772,7 @@ mod tests {
         // Separators of records and columns, colours, and the end of a file of DOS.
         let separated = format!("\u{1e}{{\"id\":\"{ONE}\"}}\n\u{1b}[1m{TWO}\u{1}x\u{1f}y\u{c}\r\n\u{1a}");
         assert_eq!(read(separated.as_bytes()).unwrap().distinct(), 2);
-        // In UTF-16, characters that are not Latin have such bytes, and those of other sets are no ASCII.
+        // In UTF-16, characters that are not Latin have such bytes, and the bytes of other sets are no ASCII.
         let other: Vec<u8> = format!("\u{feff}{ONE}\tПётр\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(read(&other).unwrap().distinct(), 1);
         assert_eq!(read(&[text.as_bytes(), b"M\xfcller\n"].concat()).unwrap().distinct(), 1);

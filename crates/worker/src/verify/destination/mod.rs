@@ -187,9 +187,9 @@ async fn verify_lanes(
     Ok(reports)
 }
 
-/// How many of the missing records the lane has never read, as far as its ledger knows: by their ids where it has them,
-/// since a count may be that of records which the console has removed. Only the ledger of a repair without a
-/// destination will have them.
+/// Returns the number of missing records that the lane never read: by their ids if the ledger has ids, or by count. A
+/// count may include records that the console has removed. Only `verify --repair` without a destination enters these
+/// records in the ledger.
 async fn never_read(
     ledger: &LedgerReader,
     report: &DestinationReport,

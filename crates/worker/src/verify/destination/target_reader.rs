@@ -31,7 +31,7 @@ pub struct TargetReader {
     listed: Option<SortedIdentities>,
 }
 
-/// The events of an hour in which the destination's sum is that of the delivered events.
+/// The events of an hour in which the destination's sum is the sum of the delivered events.
 #[derive(Debug, Clone, Copy)]
 pub struct HasAll {
     pub events: u64,

@@ -124,7 +124,7 @@ impl Console {
     /// arrival.
     ///
     /// # Errors
-    /// When the body is not a record of this kind.
+    /// If the body is not a record of this kind.
     pub fn insert(&self, kind: Kind, body: &[u8]) -> Result<u64, RecordError> {
         let mut state = self.lock();
         let mut row = Row::read(kind, body)?;

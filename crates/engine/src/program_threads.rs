@@ -121,7 +121,7 @@ impl ProgramThreads {
     /// begun never begins. If it has begun, its thread drops the result.
     ///
     /// # Errors
-    /// When no thread can be started, or the job panicked.
+    /// If no thread can be started, or the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         pipeline: &Arc<str>,

@@ -95,7 +95,7 @@ pub fn from_console(labels: &Labels) -> impl Iterator<Item = &String> {
 /// Checks the value of a label.
 ///
 /// # Errors
-/// Fails with the reason why a label cannot have this value.
+/// If a label cannot have this value, with the reason.
 pub fn check(value: &str) -> Result<(), String> {
     Template::parse(value).map(|_| ())
 }

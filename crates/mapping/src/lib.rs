@@ -211,7 +211,7 @@ impl Mapper {
     /// repaired by [`repair`]; a raw record only if a transform reads it or the sink embeds it.
     ///
     /// # Errors
-    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    /// If the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
         self.map_record(record, None, None, out)
     }

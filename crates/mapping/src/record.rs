@@ -59,7 +59,7 @@ macro_rules! fields {
         /// Reads a record, and calls `map` with its fields, which live only that long.
         ///
         /// # Errors
-        /// When the text is not one JSON object.
+        /// If the text is not one JSON object.
         pub fn read<'a, T>(
             stream: Stream,
             text: &'a str,

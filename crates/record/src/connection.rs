@@ -26,7 +26,7 @@ pub struct Connection<'a> {
 /// Reads a response; nodes are slices of `body`.
 ///
 /// # Errors
-/// When the body is not a GraphQL response.
+/// If the body is not a GraphQL response.
 pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a>, PageError> {
     let start = scan::skip_space(body, 0);
     match body.get(start) {

@@ -41,7 +41,7 @@ pub enum PageError {
 /// record becomes an error event of its own and does not fail the page.
 ///
 /// # Errors
-/// When the body is not a page.
+/// If the body is not a page.
 pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
     let mut page = Page::default();
     let mut has_data = false;

@@ -161,7 +161,7 @@ impl KafkaSink {
     /// Returns a description of the topic.
     ///
     /// # Errors
-    /// The probe's result when the topic was not found.
+    /// If the topic was not found, with the probe's result.
     pub(super) async fn find_topic(&self) -> Result<String, ProbeResult> {
         let topic = &self.messages.topic;
         let failed = |failure: Failure| ProbeResult::Failed(failure.to_string());

@@ -84,7 +84,7 @@ impl Connection {
     /// fails; a slow one is waited for.
     ///
     /// # Errors
-    /// When the connection was lost before. The messages may have arrived.
+    /// If the connection was lost before. The messages may have arrived.
     pub async fn deliver(&self, messages: &[u8], longest: Duration) -> Result<(), Lost> {
         let lost = self.loss.token.cancelled();
         tokio::select! {

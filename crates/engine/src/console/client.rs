@@ -151,7 +151,7 @@ impl Client {
     /// Returns a client over HTTP, at the rate that `limiters` allow for this console and token.
     ///
     /// # Errors
-    /// When the TLS files of the settings cannot be used.
+    /// If the TLS files of the settings cannot be used.
     pub fn connect(settings: &ConsoleSettings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
         let transport = HttpTransport::new(settings.http())?;
         Ok(Self::new(settings, Arc::new(transport), limiters.join_for(settings), clock))
@@ -259,7 +259,7 @@ impl Client {
     /// the second token, if there is one.
     ///
     /// # Errors
-    /// See [`ConsoleError`].
+    /// If the console fails or refuses: see [`ConsoleError`].
     pub async fn list(
         &self,
         permit: RequestPermit,
@@ -299,7 +299,7 @@ impl Client {
     /// again after a change of the token, and after `max_age`.
     ///
     /// # Errors
-    /// When the console does not answer, or refuses the token.
+    /// If the console does not answer, or refuses the token.
     pub async fn user_scope(&self, max_age: Duration) -> Result<Option<UserScope>, ConsoleError> {
         let mut known = self.user_scope.lock().await;
         let is_current =
@@ -414,7 +414,7 @@ impl Client {
     /// Reads the token in use again from its file or Secret. Returns it if it has changed.
     ///
     /// # Errors
-    /// When the token cannot be read.
+    /// If the token cannot be read.
     pub fn changed_token(&self) -> Result<Option<SecretString>, SecretError> {
         self.tokens.changed(self.tokens.in_use())
     }
@@ -469,7 +469,7 @@ impl Client {
     /// was kept.
     ///
     /// # Errors
-    /// A transient failure of the console, which says nothing about the token.
+    /// If the console fails transiently, which says nothing about the token.
     async fn other_scope(&self, token: &SecretString) -> Result<Option<OtherScope>, ConsoleError> {
         let Some(former) = self.kept_scope().filter(|_| !self.names_ids()) else { return Ok(None) };
         self.limiter.ready().await;

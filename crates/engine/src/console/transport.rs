@@ -99,7 +99,7 @@ pub trait Transport: Send + Sync + Debug {
 /// Awaits `exchange` within the request's timeout, for transports that have no timeout.
 ///
 /// # Errors
-/// The errors of `exchange`, and one if it took too long.
+/// If `exchange` fails, or takes too long.
 pub async fn within(
     timeout: Duration,
     exchange: impl Future<Output = Result<Response, TransportError>>,

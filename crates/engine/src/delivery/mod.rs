@@ -119,7 +119,7 @@ impl Delivery {
     /// committed.
     ///
     /// # Errors
-    /// When another attempt would not succeed, or refused events cannot be stored. A delivery that was stopped is a
+    /// If another attempt would not succeed, or refused events cannot be stored. A delivery that was stopped is a
     /// transient failure. Events that are not settled are neither lost nor dead letters.
     pub async fn deliver(
         &self,

@@ -17,7 +17,7 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
 /// its sink.
 ///
 /// # Errors
-/// When the state store cannot be read, or another process keeps writing the copy.
+/// If the state store cannot be read, or another process keeps writing the copy.
 pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
     if InStore::of(store.load(key).await?.as_deref()).yields_to_sink() { store.claim(key).await } else { Ok(None) }
 }

@@ -72,7 +72,7 @@ impl PullStage<'_> {
     /// `None` when the lane has ended the session.
     ///
     /// # Errors
-    /// When the console refuses, and trying again soon would not help.
+    /// If the console refuses, and trying again soon would not help.
     pub async fn run(
         mut self,
         position: SourcePosition,
@@ -209,7 +209,7 @@ impl PullStage<'_> {
     /// Retries a transient failure (429, 5xx, timeout): waits until the next attempt.
     ///
     /// # Errors
-    /// A failure that a retry would not change, or that keeps other passes waiting.
+    /// If a retry would not change the failure, or would keep other passes waiting.
     async fn retry_or_fail(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
         let (reason, retry_after) = match error {
             ConsoleError::Transient { reason, retry_after, timed_out } => {

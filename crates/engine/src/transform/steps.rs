@@ -124,7 +124,7 @@ impl Compiler {
     /// Checks the `remap` of a sink.
     ///
     /// # Errors
-    /// The compiler's diagnostics.
+    /// If the program cannot be compiled, with the compiler's diagnostics.
     pub fn check(&mut self, source: &str) -> Result<(), String> {
         self.compile(source, Purpose::Remap).map(|_| ())
     }
@@ -216,7 +216,7 @@ impl Steps {
     /// Checks the steps of `settings` without reading secrets.
     ///
     /// # Errors
-    /// All parts that cannot be used.
+    /// If a part cannot be used, with all such parts.
     pub fn check(settings: &TransformSettings, compiler: &mut Compiler) -> Result<(), Vec<StepsError>> {
         let redactions = settings.redact.iter().enumerate().filter_map(|(index, redaction)| {
             super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
@@ -241,7 +241,7 @@ impl Steps {
     /// no steps.
     ///
     /// # Errors
-    /// The first part that cannot be used.
+    /// If a part cannot be used, with the first such part.
     pub fn new(
         settings: &TransformSettings,
         schema: Schema,

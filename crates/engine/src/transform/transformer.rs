@@ -89,7 +89,7 @@ impl Transformer {
     /// the sink has to read them.
     ///
     /// # Errors
-    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    /// If the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Transformed, MapError> {
         self.transform(record, None, None, out)
     }

@@ -116,7 +116,7 @@ fn silent() -> Error {
 /// on.
 ///
 /// # Errors
-/// An error of `ask`, or `TimedOut`.
+/// If `ask` fails, or the file system does not answer in time (`TimedOut`).
 pub fn ask_file_system<T: Send + 'static>(
     path: &Path,
     ask: impl Fn(&Path) -> Result<T> + Send + Sync + 'static,

@@ -53,7 +53,7 @@ impl AddressPolicy {
     /// Refuses a URL that has an address in place of a name, if requests may not go there.
     ///
     /// # Errors
-    /// The address.
+    /// If requests may not go there, with the address.
     pub(crate) fn check(&self, url: &Url) -> Result<(), NotReachable> {
         match self {
             Self::Everywhere => Ok(()),
@@ -139,7 +139,7 @@ impl PrivateDestinations {
     /// Refuses a URL that has an address in place of a name, if a tenant may not go there.
     ///
     /// # Errors
-    /// The address.
+    /// If requests may not go there, with the address.
     pub fn check(&self, url: &Url) -> Result<(), NotReachable> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::from(address),

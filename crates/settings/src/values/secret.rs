@@ -401,7 +401,7 @@ impl Credential {
     /// Returns the cached secret, which is read at the first call.
     ///
     /// # Errors
-    /// See [`Secret::read`]. The next call tries again.
+    /// As [`Secret::read`]. The next call tries again.
     pub fn get(&self) -> Result<SecretString, SecretError> {
         if let Some(secret) = self.cached.lock().as_ref() {
             return Ok(secret.clone());
@@ -415,7 +415,7 @@ impl Credential {
     /// Reads the secret again. True if it changed.
     ///
     /// # Errors
-    /// See [`Secret::read`]. The cached secret remains: a file that is being replaced may be missing for a moment.
+    /// As [`Secret::read`]. The cached secret remains: a file that is being replaced may be missing for a moment.
     pub fn reload(&self) -> Result<bool, SecretError> {
         let secret = self.read()?;
         let mut cached = self.cached.lock();
@@ -428,7 +428,7 @@ impl Credential {
     /// changed.
     ///
     /// # Errors
-    /// See [`Secret::read`].
+    /// As [`Secret::read`].
     pub fn changed(&self) -> Result<Option<SecretString>, SecretError> {
         let Some(cached) = self.cached.lock().clone() else { return Ok(None) };
         let secret = self.read()?;

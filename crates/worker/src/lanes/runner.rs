@@ -216,7 +216,7 @@ impl LaneRunner {
     /// Returns the result of `work`.
     ///
     /// # Errors
-    /// The lane's end, if the lane is asked to stop or has to be aborted before `work` is done.
+    /// If the lane is asked to stop or has to be aborted before `work` is done, with the lane's end.
     async fn unless_ended<T>(
         &self,
         forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
@@ -287,7 +287,7 @@ impl LaneRunner {
     /// Returns when the lane may begin. Lanes of `backfill` and `verify` begin at once.
     ///
     /// # Errors
-    /// The end of the lane, if it is given up.
+    /// If the lane is given up, with its end.
     async fn begin<'a>(&'a self, meter: &'a Meter) -> Result<Option<Running<'a>>, LaneEnd> {
         if self.is_detached() {
             return Ok(None);
@@ -307,7 +307,7 @@ impl LaneRunner {
     /// while the lane runs.
     ///
     /// # Errors
-    /// Why the lane cannot be built.
+    /// If the lane cannot be built, with the reason.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
         let start = LaneStart {
             first_poll_after: self.waits.first_poll,

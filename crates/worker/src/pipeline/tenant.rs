@@ -171,8 +171,8 @@ impl Names {
 /// Returns whether each tenant has the variables that begin with the prefix for itself, or all tenants share them.
 ///
 /// # Errors
-/// The prefix to use, if one tenant's prefix could begin another's. `S1_{pipeline}` is `S1_ACME` for `acme`, and the
-/// variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
+/// If one tenant's prefix could begin another's, with the prefix to use. `S1_{pipeline}` is `S1_ACME` for `acme`, and
+/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
 pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     let mut own = prefix.to_owned();
     for placeholder in PLACEHOLDERS {

@@ -248,7 +248,7 @@ impl Renames {
     /// Decides what the lane has to do next.
     ///
     /// # Errors
-    /// Why this cannot be decided.
+    /// If this cannot be decided, with the reason.
     async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, Failure> {
         let id = lane.id();
         if let Err(failure) = self.list(&*lane.store()).await {

@@ -56,7 +56,7 @@ impl<'a> Notification<'a> {
     /// words.
     ///
     /// # Errors
-    /// The fewest bytes that the line takes, if they are more than `room`.
+    /// If the line takes more than `room` bytes, with the fewest bytes that it takes.
     pub fn line(&self, room: usize) -> Result<String, usize> {
         let line = match self {
             Self::Activity(facts) => Line::of(facts),

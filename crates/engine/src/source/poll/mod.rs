@@ -233,8 +233,8 @@ impl Poll {
     /// too large.
     ///
     /// # Errors
-    /// The error of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from
-    /// the failure.
+    /// If the answer is an error, with that error. The poll is ready to go on: [`Self::next_action`] gives the request
+    /// that follows from the failure.
     pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),

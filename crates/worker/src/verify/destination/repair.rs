@@ -71,6 +71,8 @@ struct History {
 }
 
 impl DestinationRepair<'_> {
+    /// Delivers the missing events of a lane again, unless this is refused, or the destination has them meanwhile.
+    ///
     /// # Errors
     /// If the state cannot be used.
     pub async fn run(

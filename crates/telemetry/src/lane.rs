@@ -262,7 +262,7 @@ pub struct LaneMetrics {
     /// Boxed: there is none before the first day has passed.
     verification: Mutex<Option<Box<Verification>>>,
     history: Mutex<StateHistory>,
-    /// Boxed: there are tens of thousands of lanes, and few wait.
+    /// Boxed: few lanes wait.
     limit_wait: Mutex<Option<Box<LimitWait>>>,
 }
 
@@ -438,7 +438,7 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map_or(0, |rare| rare.counts[what as usize])
     }
 
-    /// Counts delivered events by the value of a label. The caller runs within the lane's span.
+    /// Counts delivered events by the value of a label.
     pub fn count_label(&self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
         self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
     }

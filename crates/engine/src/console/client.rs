@@ -509,7 +509,7 @@ impl Client {
                 failure @ Err(ConsoleError::Transient { .. }) => return failure,
                 answer => {
                     if let Some(refusal) = &refused {
-                        // These may be another customer's records. Boxed as the trial of a new token is.
+                        // These may be another customer's records. Boxed: few requests use another token.
                         if let Ok(token) = self.tokens.get(index)
                             && let Some(scopes) = Box::pin(self.other_scope(&token)).await?
                         {
@@ -543,7 +543,7 @@ impl Client {
         // Another lane may have replaced the token already.
         if token.expose_secret() == used.expose_secret() {
             let Some(changed) = self.tokens.changed(index).map_err(unreadable)? else { return first };
-            // Boxed: few requests wait for the trial, and it would enlarge the future of each request.
+            // Boxed: few requests wait for the trial.
             match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await?, &first) {
                 (TokenVerdict::Accepted, _) => {}
                 // The former token is refused anyway.

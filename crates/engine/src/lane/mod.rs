@@ -4,6 +4,12 @@
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
 //! task of its own, begun with the first page, and so is each delivery. Most polls bring nothing, and start no task at
 //! all. Settled events move the position, and the position goes to the store.
+//!
+//! # Size
+//!
+//! A worker has tens of thousands of lanes, and most of them are idle. A future takes the space of the largest value
+//! that it keeps across an `await`, in each lane, whether the lane comes there or not. It also stores a moved argument
+//! twice. So fields and futures that few lanes need are boxed, here and in other crates: "Boxed: few lanes wait here."
 
 mod backoff;
 mod budget;

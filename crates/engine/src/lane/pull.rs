@@ -113,7 +113,7 @@ impl PullStage<'_> {
         if let Some(wanted) = wanted {
             poll.set_filter(wanted.clone());
         }
-        // Boxed: the future that has it is moved some times before it is polled.
+        // Boxed: see *Size* in `lane/mod.rs`.
         let mut ongoing = Box::new(OngoingPoll {
             enricher: pull.addition().map(|addition| Enricher { client, addition, meter, memory }),
             retry: RetryState::new(&mut self.random),

@@ -159,7 +159,7 @@ impl LaneRunner {
         let end = self.restart_until_end(&meter).await;
         meter.metrics.requeue_in_flight();
         if !self.is_detached() {
-            // Boxed: it would enlarge the future of each lane.
+            // Boxed: see *Size* in `lane/mod.rs` of the engine.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
             if let Purpose::Once(_) = self.purpose {
                 // This counts the minute that is not over. Otherwise a run that takes less would count nothing.
@@ -193,7 +193,7 @@ impl LaneRunner {
         let mut step = RunnerStep::Begin;
         loop {
             step = match step {
-                // Boxed: few lanes wait here, and it would enlarge the future of each.
+                // Boxed: few lanes wait here.
                 RunnerStep::Begin => match Box::pin(self.unless_ended(&mut forced_end, self.begin(meter))).await {
                     Ok(Ok(running)) => {
                         _running = running;
@@ -233,7 +233,7 @@ impl LaneRunner {
         if !self.is_detached() {
             self.shared.usage.begin(&meter.metrics, self.shard);
         }
-        // Boxed: few lanes have any, and it would enlarge the future of each.
+        // Boxed: few lanes have programs.
         let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lane_builder.compile(&self.spec))).await;
         let steps = match compiled {
             Ok(steps) => steps,
@@ -336,7 +336,7 @@ impl LaneRunner {
         };
         let no_progress = async {
             match self.once_timeout() {
-                // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
+                // Boxed: the lanes of a worker do not need this future.
                 Some(timeout) => Box::pin(no_progress(metrics, timeout)).await,
                 None => std::future::pending().await,
             }

@@ -20,7 +20,7 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Let lanes of a running worker make their next attempt now
 ///
-/// A lane whose console or sink refuses it waits for up to an hour, since a person has to mend what is wrong. After
+/// A lane whose console or sink refuses it waits for up to an hour, since a person has to correct the cause. After
 /// that, this ends the wait. The lane starts again from its checkpoint, as after a change of its file.
 ///
 /// The command asks through the worker's state, so it needs the same --state and --instance, which has to be a

@@ -311,8 +311,8 @@ impl Ledger {
                 if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
                     return Err(format!("snapshot {new:?} comes after {old:?}"));
                 }
-                let begins_anew = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
-                if before.bound > now.bound && !begins_anew {
+                let starts_again = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
+                if before.bound > now.bound && !starts_again {
                     return Err(format!("the bound of {name} moved back from {} to {}", before.bound, now.bound));
                 }
             }

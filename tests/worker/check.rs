@@ -94,7 +94,7 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
     assert!(!harness.path("state").exists(), "no state is touched");
 }
 
-/// The token is to be mended too: otherwise the next check, with the console back, finds one more problem.
+/// The token is to be corrected too: otherwise the next check, with the console back, finds one more problem.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_cannot_be_read_is_named_while_the_console_is_down() {
     let harness = Harness::new(|setup| setup.activities = 1).await;

@@ -223,7 +223,7 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         let row = listed.stdout.lines().find(|row| row.contains("acme/activities/siem")).unwrap();
         assert!(row.ends_with(" unreadable") && row.len() < 60, "{row}");
         assert!(listed.stdout.contains("acme/threats/siem") && listed.stderr.contains(reported), "{}", listed.stderr);
-        // Much longer than the test may take: nothing but a person can mend this, so the lane is given up before.
+        // Much longer than the test may take: only a person can correct this, so the lane is given up before.
         let refused = harness.once(&["--once-timeout", "1h"]).await;
         assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);
         let given_up = refused.stdout.lines().find(|row| row.contains("acme/activities/siem"));

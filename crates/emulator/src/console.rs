@@ -24,7 +24,7 @@ const MAX_LOGGED: usize = 10_000;
 pub struct LoggedRequest {
     /// In microseconds since 1970.
     pub at: i64,
-    /// Without the query.
+    /// The path without the query.
     pub path: String,
     pub query: String,
     pub status: u16,

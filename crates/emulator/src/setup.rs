@@ -17,7 +17,7 @@ pub struct Setup {
     /// Number of activities in the history; the following counts are alike.
     pub activities: usize,
     pub threats: usize,
-    /// With 0 there is one agent that records refer to, but requests do not return it.
+    /// Number of agents. With 0 there is one agent that records refer to, but requests do not return it.
     pub agents: usize,
     pub alerts: usize,
     pub unified_alerts: usize,

@@ -168,7 +168,7 @@ pub struct SendCounts {
     pub requests: StatusCounts,
 }
 
-/// What few lanes count.
+/// Counters that are zero on most lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RareCount {
     /// Records that exceeded a bound.

@@ -26,7 +26,7 @@ impl MetricType {
 /// One metric, which is one family of time series.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Without [`METRIC_PREFIX`].
+    /// The name without [`METRIC_PREFIX`].
     pub name: &'static str,
     pub kind: MetricType,
     pub labels: &'static [&'static str],

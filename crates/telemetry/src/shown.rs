@@ -121,7 +121,7 @@ impl LaneState {
         Self::new(LaneStateKind::misconfigured(failure.kind, LaneStateKind::Stopped), &failure.reason)
     }
 
-    /// Returns whether the lane is tried at a low rate, since a person has to mend something outside of its file.
+    /// Returns whether the lane is tried at a low rate, since a person has to correct something outside of its file.
     pub(super) fn waits_for_person(&self) -> bool {
         use FailureKind::{RefusedAll, SecretUnreadable};
         use LaneStateKind::{ConsoleRefused, Misconfigured, SinkRefused};

@@ -22,7 +22,7 @@ use super::settings::{DEFAULTS, KafkaSettings};
 use crate::common_keys::Common;
 use crate::{BuildError, SinkContext};
 
-/// After this many fatal errors of producers in a row, the cluster's configuration is wrong.
+/// Number of fatal errors of producers in a row after which the cluster's configuration is wrong.
 const FATAL_MAX: u32 = 5;
 
 #[derive(Debug)]

@@ -47,7 +47,7 @@ const CLOCK_AGE: Duration = Duration::from_mins(5);
 /// made none.
 const SYSTEM_AGE: Duration = Duration::from_hours(24);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_hours(1);
-/// While a token is refused: least time between two trials of another token that the console refused too.
+/// Minimum time between two trials of another token that the console refused too, while a token is refused.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Timeout of `system/info`. Mapping waits for its answer.

@@ -1,4 +1,4 @@
-//! How many dead letters each lane has, between two measurements of the store.
+//! Counts each lane's dead letters between two measurements of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 

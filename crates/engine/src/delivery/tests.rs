@@ -556,7 +556,7 @@ async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
             left.extend(100..120);
             case.session(&mut left).await;
             assert!(left.len() == 1 && state(&case).contains(named), "{left:?} {}", state(&case));
-            // The destination is mended.
+            // The destination works again.
             case.sink.bad.lock().unwrap().clear();
             case.session(&mut left).await;
             assert!(left.is_empty() && state(&case).contains("kind: Running"), "{}", state(&case));

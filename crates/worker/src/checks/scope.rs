@@ -21,7 +21,8 @@ pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_mins(10);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_hours(1);
-/// The interval while part of the scope is not seen, since an operator may be mending this, or records have vanished.
+/// The interval while part of the scope is not seen, since an operator may be correcting this, or records have
+/// vanished.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(30);
 /// Wait if there is nothing to compare: longer than a process runs.
 const NEVER: Duration = Duration::from_hours(87_600);

@@ -503,7 +503,7 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
     }
 }
 
-/// Refuses the variables of a shell: they would be sent as they stand. Programs and test cases may have any text.
+/// Refuses the variables of a shell: they would be sent unexpanded. Programs and test cases may have any text.
 pub(super) fn variables(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries().iter().filter(|entry| !["remap", "drop", "tests"].contains(&&*entry.key)) {
         variables(&entry.node, &yaml::join(key, &entry.key), problems);

@@ -218,8 +218,7 @@ impl Renames {
                     AGAIN_AFTER_ORPHANS
                 }
                 Ok(Step::Wait(reason, wait)) => {
-                    // A changed text is not logged again: the old checkpoint may stand still and move again for
-                    // minutes.
+                    // A changed text is not logged again: the old checkpoint may stop and move again for minutes.
                     let old = watch.as_ref().map(Watch::lane).cloned();
                     if logged.as_ref() != Some(&old) {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");

@@ -451,7 +451,7 @@ impl UsageWriter {
     }
 }
 
-/// Returns the text of an error, with the whole command that mends it.
+/// Returns the text of an error, with the whole command that corrects it.
 fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
     with_lane(error.to_string(), lane, state_flags)
 }

@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_mins(2);
 /// Identities that are looked up at a time.
 const MAX_IN_MEMORY: usize = 100_000;
 const DIGITS: u64 = 32;
-/// Any 32 digits of a run that is shorter than two identities may be one.
+/// Number of digits of two identities. Any 32 digits of a shorter run may be an identity.
 const MAX_IDENTITY: usize = 64;
 /// The digits before each hyphen of a UUID.
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
@@ -34,7 +34,7 @@ const FIRST_POWER: u32 = 10;
 const ROUND: u64 = 50;
 /// One line in this number may have been removed as a copy, if a list has no copies.
 const COPIES: u64 = 20;
-/// The longest word of a heading. The text of another identity has a longer one.
+/// Maximum length of a word in a heading. The text of another identity has a longer one.
 const WORD: u64 = 15;
 /// The maximum of identities in a row, with the identities in its other columns. A line with more identities has
 /// several rows.

@@ -1,4 +1,4 @@
-//! What is claimed of a lane's hours, and what is not.
+//! Decides which of a lane's events are missing, and in which hours nothing is claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;

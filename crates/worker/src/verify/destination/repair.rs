@@ -61,7 +61,7 @@ pub struct DestinationRepair<'a> {
     pub total: u64,
 }
 
-/// When identities were delivered again.
+/// The times at which identities were delivered again.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct History {

@@ -99,7 +99,7 @@ fn a_broken_file_that_is_removed_stops_what_it_kept_running() {
     assert_eq!(scene.scan(), "-acme");
 }
 
-/// What a link led to was moved: nobody has taken the customer away.
+/// The target of a link was moved. The customer was not removed.
 #[test]
 fn a_broken_link_is_invalid_and_its_last_version_runs() {
     let mut scene = Scene::new(&[("a.yaml", &pipeline("60s"))]);

@@ -76,8 +76,8 @@ impl Committed {
     }
 }
 
-/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and of each seventh nobody
-/// hears.
+/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and each seventh has no
+/// answer.
 #[derive(Debug, Default)]
 pub struct CommittingSink {
     kept: Mutex<Committed>,

@@ -205,7 +205,7 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
 }
 
-/// Nobody can say of an event without an identity whether it is still there: what to set is said before it is sent.
+/// Nothing shows whether an event without an identity is still there: what to set is said before it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_names_the_sinks_whose_events_have_no_identity() {
     let harness = Harness::new(|setup| setup.activities = 1).await;

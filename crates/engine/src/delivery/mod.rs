@@ -1,8 +1,8 @@
 //! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as dead
-//! letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane may stop
-//! it.
+//! One call delivers one batch. It returns when all events are settled: the sink has accepted them, or they are stored
+//! as dead letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane
+//! may stop it.
 
 mod blocked;
 mod error;

@@ -227,8 +227,8 @@ impl Judgement {
         missing
     }
 
-    /// Drops an hour if its undelivered records are not exactly the records that the settings exclude now plus the dead
-    /// letters that were read. The others may be the absent events.
+    /// Drops an hour if its undelivered records are not exactly these: the records that the settings exclude now, and
+    /// the dead letters that were read. The others may be the absent events.
     pub fn without_doubtful(
         &mut self,
         mut found: Vec<(Candidate, Option<String>)>,

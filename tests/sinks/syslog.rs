@@ -248,7 +248,7 @@ async fn a_receiver_that_takes_nothing_for_the_timeout_is_left() {
     let stuck = SyslogReceiver::start(Behaviour::Stops).await;
     let lane = sink(with(keys(stuck.address()), json!({ "timeout": "2s" })));
     let outcome = lane.send(&large_batch()).await.outcome;
-    assert!(lost(&outcome).contains("took nothing for 2 s"), "{outcome:?}");
+    assert!(lost(&outcome).contains("accepted nothing for 2 s"), "{outcome:?}");
     stuck.behave(Behaviour::Reads);
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered, "over a new connection");
     assert_eq!(stuck.connections(), 2);
@@ -352,7 +352,7 @@ async fn a_receiver_that_takes_nothing_is_replaced_by_the_next_one() {
         let lane = sink_in(keys.clone(), &context);
         let mut outcome = lane.send(&large).await.outcome;
         if outcome != Outcome::Delivered {
-            assert!(lost(&outcome).contains("took nothing"), "{outcome:?}");
+            assert!(lost(&outcome).contains("accepted nothing"), "{outcome:?}");
             left += 1;
             outcome = lane.send(&large).await.outcome;
         }

@@ -88,7 +88,7 @@ metrics! {
         "Records whose labels from the console have the value `other`: the lane has as many different sets of labels as it \
          keeps, which are 1,000 or 1 MiB. `status` and the status page say so too.";
     TIMES_WITHOUT_ZONE = Counter "times_without_zone_total" LANE, "records",
-        "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is taken as UTC.";
+        "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is read as UTC.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
          `remap_failed`; with `transform.on_error`, they become dead letters or stop the lane.";

@@ -84,7 +84,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
             let detail = match sink.without_identity(pipeline.transform.schema) {
                 Some(advice) if check != Check::Failed => {
                     format!(
-                        "{detail}; events have no identity there, so that nothing tells whether one is missing: {advice}"
+                        "{detail}; events have no identity there, so that nothing shows whether one is missing: \
+                         {advice}"
                     )
                 }
                 _ => detail,

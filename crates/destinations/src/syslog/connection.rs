@@ -111,7 +111,7 @@ impl Connection {
                 Ok(())
             }
             Some(Err(error)) => Err(self.lose(closed_by(&error))),
-            None => Err(self.lose(format!("the receiver took nothing for {}", seconds(longest)))),
+            None => Err(self.lose(format!("the receiver accepted nothing for {}", seconds(longest)))),
         }
     }
 
@@ -126,7 +126,7 @@ impl Connection {
                     taken_at = Instant::now();
                 }
                 _ if taken_at.elapsed() >= longest => {
-                    return Err(self.lose(format!("the receiver took nothing more for {}", seconds(longest))));
+                    return Err(self.lose(format!("the receiver accepted nothing more for {}", seconds(longest))));
                 }
                 _ => {}
             }

@@ -374,9 +374,10 @@ impl Syslog {
             };
         }
         let known = if send_queue::is_known() {
-            "it counts as delivered what the receiver's kernel has taken, a second later"
+            "events count as delivered a second after the receiver's kernel has acknowledged them"
         } else {
-            "this system does not say what a receiver has taken: what was written counts as delivered a second later"
+            "this system does not say what a receiver has acknowledged: events count as delivered a second after they \
+             were written"
         };
         match dialer.dial().await {
             Ok((mut stream, _)) => {

@@ -143,7 +143,7 @@ impl IdentityList {
 impl Lookup for IdentityList {
     fn target_text(&self) -> String {
         let Self { name, as_of, distinct, .. } = self;
-        format!("{name}: {distinct} identities, taken as what the destination had at {as_of}")
+        format!("{name}: {distinct} identities; they count as the destination's content at {as_of}")
     }
 
     fn max_identities_per_query(&self) -> usize {

@@ -141,7 +141,7 @@ struct Ratios {
     committed: String,
     /// To be committed.
     lines: String,
-    /// One is more than [`TOLERANCE`] over the committed one, or there is none.
+    /// Whether a ratio is more than [`TOLERANCE`] over the committed one, or has no committed one.
     is_worse: bool,
 }
 

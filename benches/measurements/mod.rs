@@ -23,7 +23,7 @@ struct Row {
     goal: String,
     wanted: String,
     measured: String,
-    /// None where it is only reported.
+    /// Whether the goal is met; `None` if it is only reported.
     met: Option<bool>,
     figures: Value,
 }

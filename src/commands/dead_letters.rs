@@ -286,7 +286,7 @@ struct Visited {
     others: usize,
     /// The names of all dead letters that were read.
     names: Names,
-    /// True if the limit was reached: there may be more dead letters.
+    /// Whether the limit was reached: there may be more dead letters.
     is_limited: bool,
 }
 

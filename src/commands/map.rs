@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ));
     }
     if run.without_zone > 0 {
-        note(format!("{} of {} records have a time without a zone, taken as UTC", run.without_zone, run.records));
+        note(format!("{} of {} records have a time without a zone, read as UTC", run.without_zone, run.records));
     }
     if run.faults > 0 {
         note(format!("{} of {} records could not be mapped and became error events", run.faults, run.records));

@@ -46,7 +46,7 @@ pub struct Args {
 
     /// Print the requests that the sink would send: method, URL, headers, and the body before compression
     ///
-    /// Nobody but the console is asked. Credentials are neither read nor printed: `***` stands for them.
+    /// Only the console is asked. Credentials are neither read nor printed: `***` stands for them.
     #[arg(long, requires = "sink")]
     as_sent: bool,
 
@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let sink = pipeline.sink(name)?;
         pulls.retain(|pull| sink.accepts(pull.stream));
         if pulls.is_empty() {
-            return Err(ArgumentError(format!("sink {name} takes none of these streams")).into());
+            return Err(ArgumentError(format!("sink {name} accepts none of these streams")).into());
         }
     }
     for pull in pulls {

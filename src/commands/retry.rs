@@ -20,7 +20,7 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Let lanes of a running worker make their next attempt now
 ///
-/// A lane whose console or sink refuses it waits for up to an hour, since a person has to mend what is wrong. After
+/// A lane whose console or sink refuses it waits for up to an hour, since a person has to correct the cause. After
 /// that, this ends the wait. The lane starts again from its checkpoint, as after a change of its file.
 ///
 /// The command asks through the worker's state, so it needs the same --state and --instance, which has to be a
@@ -57,18 +57,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let pipeline = args.names.first().and_then(|name| name.split('/').next()?.split_once('.'));
             let (namespace, name) = pipeline.unwrap_or(("NAMESPACE", "NAME"));
             return Err(ArgumentError(format!(
-                "with --state kubernetes: the worker takes no requests. For pipelines of files, write `enabled: false` \
-                 into the file, wait until the worker has read it, and remove it again. A Pipeline resource takes an \
-                 annotation with a new text: kubectl -n {namespace} annotate --overwrite pipelines.s1-forwarder.io {name} \
-                 s1-forwarder.io/retry=\"$(date +%s)\""
+                "with --state kubernetes: the worker accepts no requests. For pipelines of files, write `enabled: \
+                 false` into the file, wait until the worker has read it, and remove it again. A Pipeline resource \
+                 takes an annotation with a new text: kubectl -n {namespace} annotate --overwrite \
+                 pipelines.s1-forwarder.io {name} s1-forwarder.io/retry=\"$(date +%s)\""
             ))
             .into());
         }
         #[cfg(feature = "kafka")]
         StoreLocation::Kafka(_) => {
             return Err(ArgumentError(
-                "with --state kafka: the worker takes no requests; write `enabled: false` into the pipeline file, wait \
-                 ten seconds, and remove it again"
+                "with --state kafka: the worker accepts no requests; write `enabled: false` into the pipeline file, \
+                 wait ten seconds, and remove it again"
                     .to_owned(),
             )
             .into());

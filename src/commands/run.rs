@@ -62,7 +62,7 @@ pub struct Args {
     /// Time that a new lane waits for `state rename` if a renamed pipeline probably had its checkpoint; then the lane
     /// begins at `since`
     ///
-    /// Such a lane is in the state `renamed`. The time begins when nobody has written the other checkpoint for two
+    /// Such a lane is in the state `renamed`. The time begins when no worker has written the other checkpoint for two
     /// leases. With --once, the lane is given up instead. See docs/state.md.
     #[arg(long, value_name = "PERIOD|forever", default_value = "forever")]
     renamed_wait: RenamedWait,

@@ -106,7 +106,7 @@ pub(super) fn report(mut error: clap::Error) -> ExitCode {
     }
     if let Some(variable) = variable_of(&error) {
         note("");
-        note(format!("The value is that of the environment variable {variable}."));
+        note(format!("The value comes from the environment variable {variable}."));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }

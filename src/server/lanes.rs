@@ -196,7 +196,7 @@ pub struct LaneRow {
     /// `starting`, `running`, `console_failing`, `console_refused`, `sink_failing`, `sink_refused`, `misconfigured`,
     /// `waiting_for_clock`, `stopped`, `renamed` or `done`.
     pub state: Cow<'static, str>,
-    /// False while the lane fails.
+    /// Whether the lane does not fail.
     pub up: bool,
     /// Since when the lane fails, as far as this process knows.
     #[serde(default)]
@@ -232,8 +232,7 @@ pub struct LaneRow {
     /// poll. Null before the first one since the start, and for lanes that are not judged.
     #[serde(default)]
     pub silent: Option<bool>,
-    /// True until a poll is complete for the first time since the lane began: whether its console is silent is not
-    /// known.
+    /// Whether no poll is complete since the lane began: whether its console is silent is not known then.
     #[serde(default)]
     pub unpolled: bool,
     /// Events that the sink acknowledged on this day and on the one before, in UTC, over restarts. Null until the state
@@ -242,7 +241,7 @@ pub struct LaneRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// True if part of this day is not counted. There were then at least as many events as shown: a process was killed,
+    /// Whether part of this day is not counted. There were then at least as many events as shown: a process was killed,
     /// or the stored counts were removed or cannot be read.
     #[serde(default)]
     pub today_has_gap: bool,
@@ -261,7 +260,7 @@ pub struct LaneRow {
     /// Records that were pulled, not delivered, and will be pulled again.
     pub requeued: u64,
     pub dead_letters: u64,
-    /// Dead letters that are stored now, also those of earlier processes. Null until the store has been read.
+    /// Dead letters that are stored now, including those of earlier processes. Null until the store has been read.
     #[serde(default)]
     pub dead_letters_stored: Option<u64>,
     /// Records that were forwarded as error events.
@@ -321,7 +320,7 @@ pub struct PipelineRow {
     pub events_today: Option<u64>,
     #[serde(default)]
     pub events_yesterday: Option<u64>,
-    /// The value of [`LaneRow::today_has_gap`], of any of these lanes, or one of them is not known.
+    /// Whether [`LaneRow::today_has_gap`] is set for one of these lanes, or the counts of one are not known.
     #[serde(default)]
     pub today_has_gap: bool,
     #[serde(default)]

@@ -171,7 +171,7 @@ struct App {
     /// Permits for requests that wait for other workers. These permits are separate, since workers ask each other.
     fleet_views: Semaphore,
     web: Arc<WebConfig>,
-    /// True if only this machine reaches the pages.
+    /// Whether only this machine reaches the pages.
     is_local: bool,
     /// Time when wrong credentials were logged last.
     last_refusal: Mutex<Option<Instant>>,

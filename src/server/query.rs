@@ -54,7 +54,7 @@ pub(super) struct LaneQuery {
     pub page: usize,
     pub limit: Option<usize>,
     pub refresh: Option<u16>,
-    /// True if the other workers are asked. `None` if the URL does not say so.
+    /// Whether the other workers are asked. `None` if the URL does not say so.
     pub all_workers: Option<bool>,
     pub without_files: bool,
 }
@@ -246,7 +246,7 @@ pub(super) struct Facts<'a> {
     pub up: bool,
     pub silent: bool,
     pub unpolled: bool,
-    /// See [`LaneRow::warnings`].
+    /// Whether the lane has warnings: see [`LaneRow::warnings`].
     pub warned: bool,
     /// Seconds; negative if unknown.
     pub lag: f64,

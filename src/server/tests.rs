@@ -304,7 +304,7 @@ async fn outside_text_is_escaped() {
     let page = running.get(&format!("/?pipeline={encoded}&sink={encoded}")).await.1;
     assert!(!page.contains("<script") && !page.contains("onload=\""), "{page}");
     assert!(page.contains(&format!("name=\"pipeline\" value=\"{ESCAPED}\"")), "{page}");
-    // Names are quoted in metrics: what stands outside quotes is of the format.
+    // Names are quoted in metrics: text outside of quotes belongs to the format.
     for line in running.get("/metrics").await.1.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
         let unescaped = series.replace(r"\\", "").replace(r#"\""#, "");

@@ -139,7 +139,7 @@ impl PeerClient {
     /// Sends a request.
     ///
     /// # Errors
-    /// The errors of the client.
+    /// If the client fails.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<reqwest::Response, reqwest::Error> {
         let mut request = self.client.get(url).timeout(timeout);
         if let Some(token) = &self.token {

@@ -1,4 +1,4 @@
-//! Every command that prints, with an output that nobody reads any more: `| head`.
+//! Every command that prints, with an output that is no longer read: `| head`.
 
 use std::process::Stdio;
 
@@ -91,7 +91,7 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
         let is_quiet = !errors.contains("panicked");
         assert!(codes.contains(&code) && is_quiet, "{arguments:?}: {code}\n{errors}");
     }
-    // With `2>&1 | head` nobody reads what is written about errors either.
+    // With `2>&1 | head` the texts about errors are not read either.
     for arguments in [
         &["check", "nothing"][..],
         &["nonsense"],
@@ -105,7 +105,7 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
     }
 }
 
-/// Nobody will ever read the events, so the run does not wait for that until its timeout.
+/// No process will ever read the events, so the run does not wait for that until its timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_events_nobody_reads_ends_with_a_failure() {
     let harness = Harness::new(|setup| setup.activities = 30).await;
@@ -114,5 +114,5 @@ async fn a_run_whose_events_nobody_reads_ends_with_a_failure() {
     harness.put("acme", &pipeline);
     let (code, errors) =
         run(&harness, &["run", "--once", "--pipelines", "pipelines", "--once-timeout", "1d"], false).await;
-    assert!(code == Some(1) && errors.contains("nobody reads standard output any more"), "{code:?} {errors}");
+    assert!(code == Some(1) && errors.contains("no process reads standard output any more"), "{code:?} {errors}");
 }

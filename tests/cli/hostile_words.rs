@@ -38,7 +38,7 @@ async fn hostile_console() -> String {
     url
 }
 
-/// Nothing but characters that are seen, and no line of somebody else's.
+/// Only visible characters, and no line that another party wrote.
 fn assert_harmless(what: &str, text: &str) {
     let is_seen = |char: char| char == '\n' || !char.is_control();
     let hides = |char: char| "\u{ad}\u{200b}\u{200f}\u{202e}\u{2028}\u{2066}\u{feff}\u{e0041}".contains(char);

@@ -10,7 +10,7 @@ use crate::support::proxy::Proxy;
 async fn a_kubeconfig_goes_through_a_proxy_unless_no_proxy_has_the_api_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
-    // Breaks off what nobody may answer here.
+    // Stops a request that no server may answer here.
     let server_task = tokio::spawn(async move {
         loop {
             drop(listener.accept().await);

@@ -163,7 +163,7 @@ fn check_reports_failed_connections_with_1() {
     write(directory.path(), "acme.yaml", GOOD);
     let mut command = program();
     command.args(["check", "--format", "json", "--pipelines"]).arg(directory.path());
-    // Nobody listens at the console's address.
+    // No server listens at the console's address.
     let (code, out, errors) = run(command.env("S1_CLI_TEST_TOKEN", "canary5e1"));
     let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"));
     let findings = report["pipelines"][0]["findings"].clone();
@@ -285,7 +285,7 @@ fn a_file_in_utf_16_says_so() {
     }
 }
 
-/// No value begins with a hyphen, so that `-- -x` helps nobody.
+/// No value begins with a hyphen, so `-- -x` does not help.
 #[test]
 fn an_unknown_flag_is_not_suggested_as_a_value() {
     let (code, _, errors) = run(program().args(["check", "-x", "acme.yaml"]));
@@ -373,7 +373,7 @@ async fn check_finds_what_a_token_may_do() {
     for (token, reason) in [
         ("ApiToken canary-good", r#"the environment variable S1_CLI_TEST_TOKEN begins with \"ApiToken \": remove it"#),
         ("\"canary-good\"", "is in quotes: remove them"),
-        ("${ACME_TOKEN}", "is not replaced here: write { env: ACME_TOKEN }"),
+        ("${ACME_TOKEN}", "is not expanded: write { env: ACME_TOKEN }"),
     ] {
         let (code, words, out) = check(token).await;
         assert!(code == 1 && words.starts_with("console=verified token=failed owner=skipped"), "{out}");

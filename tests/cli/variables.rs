@@ -153,7 +153,7 @@ fn a_wrong_value_names_its_variable() {
     ] {
         let set = ("S1_FORWARDER_LEASE", "20s");
         let (code, _, errors) = run(program().args(arguments).env(variable, value).envs([set]));
-        let expected = format!("The value is that of the environment variable {variable}.");
+        let expected = format!("The value comes from the environment variable {variable}.");
         assert!(code == 2 && errors.contains(&expected) && !errors.contains("canary"), "{variable}: {code} {errors}");
         // A flag takes precedence, and its own mistakes are no variable's.
         let (code, _, errors) =

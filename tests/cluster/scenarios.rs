@@ -56,8 +56,9 @@ async fn nothing_is_lost_and_little_repeated_whatever_happens_to_workers() {
     assert!(harness.holders().await.is_empty(), "leases are left behind");
 }
 
-/// What came again since `from` had come before that no earlier than `since`: what is older was in a checkpoint. Where
-/// nobody was to be cut off, nothing may; but a machine that is too busy for its API server cuts workers off too.
+/// What came again since `from` had come before that no earlier than `since`: what is older was in a checkpoint. If no
+/// worker was to be cut off, nothing may happen; but a machine that is too busy for its API server cuts workers off
+/// too.
 fn repeated(harness: &ClusterHarness<'_>, from: Instant, since: Option<Instant>) -> usize {
     let since = since.or_else(|| unsaved_at(harness.cut_off_since(from)?));
     let again = harness.receiver.repeated(from);

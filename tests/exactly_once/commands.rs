@@ -38,7 +38,7 @@ async fn a_backfill_leaves_the_transactions_of_a_running_worker_alone() {
     .await;
     let warned: Vec<_> = worker.log().into_iter().filter(|line| line["level"] != "INFO").collect();
     assert!(warned.is_empty(), "the worker was disturbed: {warned:?}");
-    // The window ends behind what the lanes committed: nobody but they wrote under their names.
+    // The window ends behind what the lanes committed: only they wrote under their names.
     let owners = kcat::committed(&bus.broker.address(), CHECKPOINTS, "%k\n");
     assert!(owners.lines().all(|key| !key.contains('+')), "{owners}");
     assert_eq!(twice(), before, "what the lanes deliver still comes once");

@@ -180,7 +180,7 @@ async fn other_requests_of_a_transaction_may_arrive_late() {
 }
 
 /// A producer writes as `--state kafka:` does. The client repeats the last commit of one session and the first one of
-/// the next, which end with it while a write waits. Nobody else has written.
+/// the next, which end with it while a write waits. No other process has written.
 async fn a_write_outlives_several_ends_of_its_session((proxy, broker): &(KafkaProxy, Arc<Broker>)) {
     // To the proxy, each record is an event.
     let script = proxy.script("own-state", "none");

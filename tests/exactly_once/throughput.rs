@@ -45,7 +45,7 @@ async fn exactly_once_keeps_most_of_the_throughput() {
             let took = started_at.elapsed().as_secs_f64();
             let delivered = |row: &str| row.split_whitespace().nth(2).and_then(|count| count.parse::<usize>().ok());
             let delivered: usize = exit.stdout.lines().filter_map(delivered).sum();
-            // The console shows a few activities to nobody.
+            // The console never shows a few activities.
             assert!(delivered > lanes * records * 9 / 10, "{}", exit.stdout);
             println!("{delivery}: {} lanes, {:.0} events/s", lanes, delivered as f64 / took);
             seconds[index] = took.min(seconds[index]);

@@ -47,7 +47,7 @@ fn all_errors_of_all_files_are_reported_at_once() {
     assert_eq!(loaded.problems.len(), alone);
 }
 
-/// A key that a type of sink has and does not use is refused or warned of, so that nobody relies on it.
+/// A key that a type of sink has and does not use is refused or warned of, so that no user relies on it.
 #[cfg(feature = "kafka")]
 #[test]
 fn each_common_key_of_each_sink_is_used_or_reported() {

@@ -116,7 +116,7 @@ fn an_invalid_file_of_a_tenant_claims_its_name() {
     tenants.put("b/other.yml", VALID);
     let mut files = tenants.start(&["a", "b"], &Owners::new());
     assert_eq!(tenants.running(&files), ["b/other.yml"]);
-    assert!(problems(&files).contains("`victim` is also that of another tenant's file"), "{}", problems(&files));
+    assert!(problems(&files).contains("`victim` is also used by another tenant's file"), "{}", problems(&files));
     fs::remove_file(tenants.path("b/victim.yml")).unwrap();
     tenants.put("a/victim.yaml", VALID);
     files.rescan(&Scan::All);

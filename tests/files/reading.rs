@@ -99,7 +99,7 @@ fn what_is_not_there_or_no_text_is_reported() {
     assert_eq!(reported, ["larger than 1 MiB", not_text, "there is no such file or directory"]);
 }
 
-/// The examples are what people copy: each must be valid as it stands.
+/// People copy the examples: each must be valid unchanged.
 #[test]
 fn every_example_is_valid() {
     let loaded = load(&["pipelines".into()], &FileOptions::default());

@@ -99,7 +99,7 @@ fn a_broken_file_that_is_removed_stops_what_it_kept_running() {
     assert_eq!(scene.scan(), "-acme");
 }
 
-/// What a link led to was moved: nobody has taken the customer away.
+/// The target of a link was moved. The customer was not removed.
 #[test]
 fn a_broken_link_is_invalid_and_its_last_version_runs() {
     let mut scene = Scene::new(&[("a.yaml", &pipeline("60s"))]);
@@ -133,7 +133,7 @@ fn of_two_files_of_one_name_neither_runs_at_start() {
     assert_eq!(scene.scan(), "!a.yaml() !b.yaml()");
     let problems = scene.files.problems();
     assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].to_string().contains("a.yaml:1:7: name: the pipeline's name `acme` is also that of"));
+    assert!(problems[0].to_string().contains("a.yaml:1:7: name: the pipeline's name `acme` is also used by"));
     fs::remove_file(scene.path("b.yaml")).unwrap();
     assert_eq!(scene.scan(), "+acme ^a.yaml");
 }

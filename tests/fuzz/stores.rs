@@ -1,4 +1,5 @@
-//! What the state store and the stores of dead letters return: it may be damaged, or written by somebody else.
+//! What the state store and the stores of dead letters return: it may be damaged, or another program may have written
+//! it.
 
 use super::{Target, outline};
 use crate::checkpoint::ledger::Ledger;

@@ -245,7 +245,7 @@ async fn real_tokens_serve_exactly_once() {
     let check = harness.command(&["check", "--pipelines", "pipelines"]).await;
     assert!(check.stdout.contains("topic `lanes` does not exist"), "{}{}", check.stdout, check.stderr);
 
-    // A topic that somebody uses and that would forget is refused; one that is missing is made.
+    // A topic that is in use and would forget is refused; one that is missing is made.
     cluster.broker.create_topic("lanes", 1, &[("cleanup.policy", "delete")]).await;
     cluster.broker.write("lanes", "key").await;
     let exit = harness.once(&[]).await;

@@ -85,7 +85,7 @@ async fn any_removed_beginnings_are_named_and_repaired_without_a_duplicate() {
         let gone: BTreeSet<String> = identities(before.iter().filter(is_gone)).into_iter().collect();
         broker.delete_before(&topic, &until).await;
 
-        // Nobody knows up to when, or what else a compacted topic has lost.
+        // It is not known up to when, or what else a compacted topic has lost.
         let policy = |policy| broker.set_topic(&topic, "cleanup.policy", policy);
         match case % 2 {
             0 => put(&harness, &sink(&broker, &topic, json!({ "timestamp": "event" }))),
@@ -144,7 +144,7 @@ async fn events_whose_headers_were_lost_or_changed_are_found() {
 async fn what_a_topic_may_remove_by_itself_is_not_missing() {
     let Some(broker) = tokio::task::spawn_blocking(Broker::shared).await.unwrap() else { return };
     let name = |what: &str| format!("proof-{what}-{:08x}", fastrand::u32(..));
-    // By size: nobody knows what it was.
+    // By size: it is not known what it was.
     let small = name("small");
     broker.create_topic(&small, 1, &[("retention.bytes", "1000000000")]).await;
     let small_harness = harness(&broker, &small, json!({})).await;

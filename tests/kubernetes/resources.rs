@@ -406,7 +406,7 @@ async fn a_pipeline_becomes_ready_says_that_its_token_is_refused_and_becomes_rea
     })
     .await;
 
-    // The customer mends it in the Secret alone: the resource does not change.
+    // The customer corrects it in the Secret alone: the resource does not change.
     scene.put_secret(&namespace, "console", "another-token").await;
     scene.condition(acme, "Ready", "True", "Running").await;
     scene.condition(acme, "TokenValid", "True", "Accepted").await;

@@ -76,14 +76,14 @@ impl Committed {
     }
 }
 
-/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and of each seventh nobody
-/// hears.
+/// Takes effect at the end of each call or not at all; each fifth commit is refused for now, and each seventh has no
+/// answer.
 #[derive(Debug, Default)]
 pub struct CommittingSink {
     kept: Mutex<Committed>,
     commits: AtomicUsize,
     saves: AtomicUsize,
-    /// Every other checkpoint that comes alone is refused.
+    /// Whether every other checkpoint that comes alone is refused.
     refuses_saves: bool,
     /// How long a commit takes at least.
     takes: Duration,

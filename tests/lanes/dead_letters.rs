@@ -54,7 +54,7 @@ impl DeadLetterStore for FullStore {
     }
 }
 
-/// Nobody would wait for an operator.
+/// The lane would not wait for an operator.
 #[tokio::test(start_paused = true)]
 async fn once_ends_where_a_dead_letter_can_never_be_kept() {
     let harness = LaneHarness::new(|setup| setup.activities = 5);

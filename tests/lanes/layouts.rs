@@ -488,7 +488,7 @@ async fn a_sink_with_checkpoints_goes_on_from_each_layout_and_commits_nothing_tw
 
 static NOTHING: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
 
-/// Each layout has its own folder, and nobody has removed one.
+/// Each layout has its own folder, and none was removed.
 #[test]
 fn each_layout_has_its_golden_files() {
     let folders = fs::read_dir(folder(0).parent().unwrap()).unwrap();

@@ -343,7 +343,7 @@ async fn what_analysts_make_of_an_alert_arrives_once_for_each_version() {
     set("RESOLVED");
     sleep(11 * MINUTE).await;
     assert_eq!(times(&sink, yesterday), 5);
-    // Eight days later nobody looks at it any more.
+    // Eight days later it is no longer looked at.
     sleep(8 * DAY).await;
     set("UNRESOLVED");
     sleep(30 * MINUTE).await;

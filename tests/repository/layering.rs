@@ -62,7 +62,7 @@ struct Named {
     children: BTreeSet<String>,
     /// Paths of this crate, after its name.
     used: BTreeSet<String>,
-    /// By the path that `pub use` gives an item, the path that the item has. That makes nobody depend on it.
+    /// By the path that `pub use` gives an item, the path that the item has. That makes no module depend on it.
     exported: BTreeMap<String, String>,
 }
 

@@ -75,7 +75,7 @@ pub struct Ledger {
     pub journal: BTreeMap<u64, Vec<u8>>,
     checkpoint: Option<LaneCheckpoint>,
     in_flight: usize,
-    /// Each poll is an inventory of its own.
+    /// Whether each poll is an inventory of its own.
     snapshots: bool,
     restates: Restates,
     /// The last snapshot that was complete.
@@ -311,8 +311,8 @@ impl Ledger {
                 if old.map(|snapshot| snapshot.time) > new.map(|snapshot| snapshot.time) {
                     return Err(format!("snapshot {new:?} comes after {old:?}"));
                 }
-                let begins_anew = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
-                if before.bound > now.bound && !begins_anew {
+                let starts_again = old.map(|snapshot| snapshot.time) != new.map(|snapshot| snapshot.time);
+                if before.bound > now.bound && !starts_again {
                     return Err(format!("the bound of {name} moved back from {} to {}", before.bound, now.bound));
                 }
             }

@@ -56,7 +56,7 @@ pub struct Version {
     pub visible: i64,
     /// When the first version of the record did.
     pub appeared: i64,
-    /// It says nothing of a change: only its creation can be asked for.
+    /// Whether it says nothing of a change: only its creation can be asked for.
     pub undated: bool,
     pub excluded: bool,
     /// Decides, lane by lane, whether its sink refuses it permanently.

@@ -115,7 +115,7 @@ pub enum Behaviour {
 #[derive(Debug, Clone)]
 pub struct LanePlan {
     pub stream: Stream,
-    /// `mode: snapshot`.
+    /// Whether `mode` is `snapshot`.
     pub snapshot: bool,
     pub marker: bool,
     /// Time between two sweeps over findings, where there is more than the first.
@@ -136,12 +136,12 @@ pub struct LanePlan {
     pub lose: f64,
     pub partial: f64,
     pub warn: f64,
-    /// Refuses single events of a batch by name, and not the batch.
+    /// Whether the sink refuses single events of a batch by name, and not the batch.
     pub itemised: bool,
     pub poison: f64,
     pub max_events: usize,
     pub moods: Vec<Window<Behaviour>>,
-    /// Never takes anything, from begin to end.
+    /// Whether the sink never accepts an event.
     pub dead_for_ever: bool,
 }
 

@@ -27,7 +27,7 @@ pub struct Simulation {
     pub started_at: Instant,
     /// The console's clock, the true one.
     pub clock: Clock,
-    /// Nothing goes wrong any more.
+    /// Whether nothing goes wrong any more.
     pub calm: AtomicBool,
     pub armed: Mutex<Option<Armed>>,
     /// The running process's budget, and the most that was seen in it.

@@ -33,7 +33,7 @@ impl std::fmt::Debug for Destination {
 struct Reply {
     /// Places of the events that it takes.
     taken: Vec<usize>,
-    /// The answer says so.
+    /// Whether the answer names them.
     reported: bool,
     outcome: Outcome,
     takes: Duration,

@@ -195,7 +195,7 @@ async fn an_ingest_pipeline_is_named_in_the_address() {
     assert!(elastic.deliveries()[0].query.ends_with("&pipeline=_none"));
 }
 
-/// What a cluster may be, and the type of the fields whose names nobody knows.
+/// What a cluster may be, and the type of the fields with unknown names.
 fn products() -> [(Elastic, &'static str); 3] {
     [
         (Elastic::new(), "flattened"),

@@ -201,7 +201,7 @@ async fn opensearch_gets_nothing_and_is_named() {
         let found = integration(keys, Stream::Threats).probe().await;
         assert!(matches!(&found, ProbeResult::Failed(reason) if reason.contains("this is OpenSearch")), "{found:?}");
     }
-    // Without the key, nobody asks.
+    // Without the key, there is no request.
     let opensearch = Double::start(Elastic::opensearch()).await;
     let plain =
         json!({ "type": "elasticsearch", "url": opensearch.url(), "api_key": "aWQ6a2V5", "manage_templates": false });

@@ -239,8 +239,8 @@ const ELASTIC_ABSENT: [(Stream, &str); 6] = [
     ),
 ];
 
-/// What the package does not convert: an address that somebody has masked, and several addresses in one text. It marks
-/// a unified alert with such a text as `pipeline_error`, so that no rule takes it.
+/// What the package does not convert: an address that was masked, and several addresses in one text. It marks a unified
+/// alert with such a text as `pipeline_error`, so that no rule takes it.
 const ELASTIC_UNREADABLE: [(Stream, &str); 2] =
     [(Stream::Threats, "agentDetectionInfo.externalIp"), (Stream::UnifiedAlerts, "detectionTime.assets.asset.ipV4")];
 

@@ -158,8 +158,7 @@ async fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// Each row that an item reads has all that the item shows: an account that is always empty makes an alert that nobody
-/// can work with.
+/// Each row that an item reads has all that the item shows: an account that is always empty makes a useless alert.
 #[tokio::test]
 async fn rules_hunts_and_tiles_get_all_that_they_show() {
     let rows = rows().await;

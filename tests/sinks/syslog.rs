@@ -37,7 +37,7 @@ fn lost(outcome: &Outcome) -> &str {
     }
 }
 
-/// A batch that no kernel takes whole while nobody reads.
+/// A batch that no kernel accepts whole while the receiver does not read.
 fn large_batch() -> Batch {
     let mut large = Batch::new(Stream::Activities);
     for id in 0..1_000 {
@@ -248,7 +248,7 @@ async fn a_receiver_that_takes_nothing_for_the_timeout_is_left() {
     let stuck = SyslogReceiver::start(Behaviour::Stops).await;
     let lane = sink(with(keys(stuck.address()), json!({ "timeout": "2s" })));
     let outcome = lane.send(&large_batch()).await.outcome;
-    assert!(lost(&outcome).contains("took nothing for 2 s"), "{outcome:?}");
+    assert!(lost(&outcome).contains("accepted nothing for 2 s"), "{outcome:?}");
     stuck.behave(Behaviour::Reads);
     assert_eq!(lane.send(&batch(0..1)).await.outcome, Outcome::Delivered, "over a new connection");
     assert_eq!(stuck.connections(), 2);
@@ -266,7 +266,7 @@ async fn a_slow_receiver_gets_everything_once() {
     assert_eq!(slow.connections(), 1);
 }
 
-/// As when a firewall or the receiver's host forgets a connection: bytes are acknowledged, and nobody keeps them.
+/// As when a firewall or the receiver's host forgets a connection: bytes are acknowledged, and not kept.
 #[tokio::test]
 async fn a_connection_that_is_cut_within_a_second_has_delivered_nothing() {
     let dropping = Behaviour::DropsAndCloses(Duration::from_millis(700));
@@ -352,7 +352,7 @@ async fn a_receiver_that_takes_nothing_is_replaced_by_the_next_one() {
         let lane = sink_in(keys.clone(), &context);
         let mut outcome = lane.send(&large).await.outcome;
         if outcome != Outcome::Delivered {
-            assert!(lost(&outcome).contains("took nothing"), "{outcome:?}");
+            assert!(lost(&outcome).contains("accepted nothing"), "{outcome:?}");
             left += 1;
             outcome = lane.send(&large).await.outcome;
         }
@@ -361,7 +361,7 @@ async fn a_receiver_that_takes_nothing_is_replaced_by_the_next_one() {
     assert!((1..4).contains(&left), "{left}");
 }
 
-/// The system refuses a datagram because nobody took one before. Neither it nor those after it were sent.
+/// The system refuses a datagram because an earlier one was not received. Neither it nor those after it were sent.
 #[tokio::test]
 async fn datagrams_after_an_error_go_to_the_next_receiver() {
     let closed = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -77,7 +77,7 @@ async fn a_certificate_that_has_expired_is_named() {
     assert!(receiver.requests().is_empty());
 }
 
-/// A certificate for another name, of an authority that nobody trusts.
+/// A certificate for another name, of an authority that is not trusted.
 #[tokio::test]
 async fn a_server_is_trusted_by_the_fingerprint_of_its_certificate() {
     let authority = Authority::new();

@@ -264,7 +264,7 @@ async fn a_certificate_that_is_not_trusted_says_why_and_what_makes_it_so() {
         (
             authority.as_server(),
             trusting.clone(),
-            "its certificate is self-signed: that of an authority",
+            "its certificate is self-signed and belongs to a certificate authority",
             "name its fingerprint in `tls.pin_sha256`",
         ),
         (

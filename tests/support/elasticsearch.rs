@@ -14,7 +14,7 @@ pub struct Elastic {
     pub authorization: String,
     /// Signatures of AWS instead.
     pub signatures: Option<Signatures>,
-    /// OpenSearch Serverless, which has no information about the cluster.
+    /// Whether this is OpenSearch Serverless, which has no information about the cluster.
     pub is_serverless: bool,
     /// Whether `GET /` is allowed.
     pub may_monitor: bool,

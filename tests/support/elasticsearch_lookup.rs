@@ -149,7 +149,7 @@ pub struct ElasticSearch {
     /// Documents by backing index and id.
     pub documents: BTreeMap<(String, String), Value>,
     pub write_index: u32,
-    /// Dropped by an ingest pipeline, or moved to the index `elsewhere`.
+    /// Whether an ingest pipeline drops documents; with `moves`, it moves them to the index `elsewhere`.
     pub drops: bool,
     pub moves: bool,
     pub returns: Return,
@@ -168,17 +168,18 @@ pub struct ElasticSearch {
     pub indices: Indices,
     /// The state of `indices` after the first question by identity; `None` if it stays.
     pub then: Option<Indices>,
-    /// Each other question by identity is answered by a cluster that has nothing, in turn.
+    /// Whether a cluster that has nothing answers the next question by identity; each question changes it. `None` if no
+    /// such cluster answers.
     pub turns: Option<bool>,
     /// The replicas do not have documents whose id begins with this.
     pub replicas_lack: Option<char>,
-    /// The failure store takes all documents.
+    /// Whether the failure store takes all documents.
     pub fails: bool,
-    /// Each document is refused.
+    /// Whether each document is refused.
     pub refuses: bool,
     /// Name of the target; `None` for the data stream `TARGET`.
     pub name: Option<&'static str>,
-    /// The index `elsewhere` is hidden.
+    /// Whether the index `elsewhere` is hidden.
     pub hides: bool,
     /// The mapping leaves these fields out of the index.
     pub unindexed: Vec<&'static str>,

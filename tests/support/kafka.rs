@@ -352,7 +352,7 @@ fn more_listeners((sasl, ssl): (u16, u16)) -> (String, String) {
         )
     };
     let properties = [
-        // The open listener may do everything; what nobody has a rule for, everybody may do.
+        // The open listener may do everything. An operation without a rule is allowed for everyone.
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          super.users=User:ANONYMOUS\nallow.everyone.if.no.acl.found=true\n\
          ssl.keystore.type=PEM\nssl.keystore.location=server.pem\nssl.truststore.type=PEM\n\

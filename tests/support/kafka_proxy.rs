@@ -123,12 +123,12 @@ struct State {
     /// The next request of this kind is held, and its connection ends.
     armed: Option<Late>,
     held: Option<Held>,
-    /// A request that ends a transaction was answered since.
+    /// Whether a request that ends a transaction was answered since.
     is_repeated: bool,
-    /// The open transaction has a partition for events; some of its events are stored.
+    /// Whether the open transaction has a partition for events; some of its events are stored.
     has_events: bool,
     has_stored: bool,
-    /// The next transaction with events is refused its checkpoint.
+    /// Whether the next transaction with events is refused its checkpoint.
     refuses: bool,
     /// The answer to the late request.
     late: Option<i16>,

@@ -231,7 +231,7 @@ impl Kubernetes {
         kube::discovery::pinned_kind(&self.admin().await, &GroupVersionKind::gvk(group, version, kind)).await
     }
 
-    /// A file for `KUBECONFIG` of somebody who may do everything.
+    /// A file for `KUBECONFIG` of a user who may do everything.
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.kubeconfig_file("default", ADMIN_TOKEN, self.address())
     }

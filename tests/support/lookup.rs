@@ -100,7 +100,7 @@ pub struct Splunk {
     trap: Option<SplunkTrap>,
     trap_of_counts: Option<SplunkTrap>,
     busy: u32,
-    /// Splunk is older than 9.0.1.
+    /// Whether Splunk is older than 9.0.1.
     pub is_old: bool,
 }
 

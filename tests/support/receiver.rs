@@ -26,7 +26,7 @@ pub struct Rules {
     pub too_large: Option<(usize, Refusal)>,
     /// Most bytes of an event.
     pub event_bytes: Option<usize>,
-    /// Does not remember bodies: for tests with more events than fit into memory.
+    /// Whether bodies are not remembered: for tests with more events than fit into memory.
     pub forgets_bodies: bool,
     /// How the receiver reads bodies; `None` for any receiver of JSON.
     pub format: Option<Format>,

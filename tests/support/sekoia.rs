@@ -13,7 +13,7 @@ pub struct Sekoia {
     pub key: String,
     /// Requests that are answered with 429 from now on.
     pub throttled: u32,
-    /// An event with this text in it is taken by nobody, and the answer has one id less.
+    /// An event with this text is not accepted, and the answer has one id less.
     pub swallows: Option<&'static str>,
     /// The events as they were written, with their times.
     pub events: Vec<(String, Option<String>)>,

@@ -15,13 +15,13 @@ pub struct Hec {
     pub tokens: BTreeMap<String, bool>,
     /// Indexes that the tokens may write to; any when empty.
     pub indexes: BTreeSet<String>,
-    /// Tokens have indexer acknowledgement.
+    /// Whether tokens have indexer acknowledgement.
     pub acks: bool,
     /// Times that the collector must be asked before it acknowledges.
     pub ack_after: u32,
     /// Acknowledgements of the next requests that are never given.
     pub lose_acks: u32,
-    /// The query for acknowledgements is answered by a load balancer, with a page.
+    /// Whether a load balancer answers the query for acknowledgements, with a page.
     pub ack_page: bool,
     /// Most bytes of a request after decompression.
     pub max_content_length: usize,

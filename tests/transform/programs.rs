@@ -397,7 +397,7 @@ fn an_event_that_is_too_large_is_forwarded_as_it_is() {
     let mut record = record();
     record["primaryDescription"] = json!("x".repeat(1 << 20));
     let (event, mapped) = run("remap: '.x = 1'", Schema::Raw, &record);
-    assert!(mapped.remap_error.unwrap().contains("programs take 1048576"));
+    assert!(mapped.remap_error.unwrap().contains("programs accept at most 1048576"));
     assert_eq!(event.unwrap(), record);
 }
 

@@ -418,7 +418,7 @@ fn paths_that_no_event_has_are_known() {
     assert_eq!(transformer.unmatched_redactions(), ["user.nmae"]);
 }
 
-/// Nobody knows what is at a path of a record that is not JSON: nothing of it is sent.
+/// It is not known what is at a path of a record that is not JSON: nothing of it is sent.
 #[test]
 fn a_record_that_cannot_be_read_is_redacted_as_a_whole() {
     for (schema, expected) in [

@@ -94,7 +94,7 @@ async fn what_is_good_and_what_is_not_is_distinguished() {
     assert!(!harness.path("state").exists(), "no state is touched");
 }
 
-/// The token is to be mended too: otherwise the next check, with the console back, finds one more problem.
+/// The token is to be corrected too: otherwise the next check, with the console back, finds one more problem.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_cannot_be_read_is_named_while_the_console_is_down() {
     let harness = Harness::new(|setup| setup.activities = 1).await;
@@ -197,7 +197,7 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     let (_, findings) = check(&harness).await;
     let hinted: Vec<&str> = findings
         .iter()
-        .filter(|(_, (_, detail))| detail.contains("would feed what is made for Splunk's app, where it is installed"))
+        .filter(|(_, (_, detail))| detail.contains("would feed the content made for Splunk's app, if it is installed"))
         .map(|(subject, _)| subject.as_str())
         .collect();
     assert_eq!(hinted, ["sink plain"], "{findings:#?}");
@@ -205,7 +205,7 @@ async fn check_says_what_the_content_of_a_siem_would_read() {
     assert!(findings.values().filter(|(_, detail)| detail.contains("would feed")).count() == 1, "{findings:#?}");
 }
 
-/// Nobody can say of an event without an identity whether it is still there: what to set is said before it is sent.
+/// Nothing shows whether an event without an identity is still there: what to set is said before it is sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_names_the_sinks_whose_events_have_no_identity() {
     let harness = Harness::new(|setup| setup.activities = 1).await;

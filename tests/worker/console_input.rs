@@ -40,7 +40,7 @@ async fn answers_that_are_no_pages_are_reported_and_asked_for_again() {
     assert!(arrived.values().all(|count| *count == 1), "something came twice");
 }
 
-/// What is asked for next stands in a URL.
+/// The URL names what is requested next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_that_no_url_can_hold_is_named() {
     let harness = Harness::new(|_| {}).await;

@@ -152,7 +152,7 @@ async fn a_pipeline_that_nothing_knows_is_an_error_and_one_without_dead_letters_
     assert_eq!(listed(&harness, &["--pipeline", "acme"]).await.len(), 2);
 }
 
-/// Somebody has changed a stored event: it is reported, and not sent.
+/// A stored event was changed: it is reported, and not sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_altered_dead_letter_is_reported_and_not_sent() {
     let harness = world_with(2).await;

@@ -230,7 +230,7 @@ async fn a_copied_file_is_named_by_the_log_the_pages_and_the_gauge_while_it_is_t
     assert!(!worker.log_text().contains("canary"));
 }
 
-/// Whether another tenant's file says the same is nobody's business, and would tell who guesses a token right.
+/// A tenant must not learn whether another tenant's file says the same: it would confirm a guessed token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tenants_see_no_duplicates_but_their_own() {
     let harness = Harness::new(|setup| setup.activities = 20).await;

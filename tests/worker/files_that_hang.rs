@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::harness::{Harness, setting};
 use crate::support::process::until;
 
-/// Nobody writes to it: reading it waits indefinitely.
+/// No process writes to it: reading it waits indefinitely.
 fn pipe(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }

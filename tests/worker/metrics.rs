@@ -97,7 +97,7 @@ async fn the_counts_balance_when_everything_is_quiet() {
     );
     assert_eq!(metrics.sum("dead_letters_total", &[]), 1);
     assert!(metrics.sum("records_skipped_total", &[("reason", "filtered")]) > 0);
-    // Nobody refused for long and nobody was stopped: a record that is requeued here would be unaccounted for.
+    // No sink refused for long and no lane was stopped: a record that is requeued here would be unaccounted for.
     assert_eq!(metrics.sum("records_requeued_total", &[]), 0);
     assert_eq!(metrics.sum("pipelines", &[("state", "running")]), 1);
     let asked = metrics.sum("console_requests_total", &[("pipeline", "acme")]);
@@ -199,7 +199,7 @@ async fn records_whose_labels_are_too_many_are_counted_and_shown() {
     assert!(worker.get("/pipelines/acme").await.1.contains(warning));
 }
 
-/// A console of a newer release: two fields that nobody knows, one of them in `data`, and keys that are data.
+/// A console of a newer release: two unknown fields, one of them in `data`, and keys that are data.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_that_no_mapping_knows_are_counted_and_named_once() {
     let harness = Harness::new(|_| {}).await;

@@ -1,4 +1,4 @@
-//! A customer's slow program takes its own turn, and nobody else's.
+//! A customer's slow program takes its own turn, and no other customer's.
 
 use std::time::Duration;
 

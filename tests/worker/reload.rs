@@ -102,7 +102,7 @@ async fn the_last_good_version_of_a_broken_file_keeps_running() {
         (worker.metrics().await.sum("pipelines", &[("state", "invalid")]) == 2).then_some(())
     })
     .await;
-    worker.logged(&["0.yaml", "the pipeline's name `acme` is also that of"]).await;
+    worker.logged(&["0.yaml", "the pipeline's name `acme` is also used by"]).await;
     assert_eq!(worker.metrics().await.sum("config_last_reload_successful", &[]), 0);
     fs::remove_file(harness.path("pipelines/0.yaml")).unwrap();
 
@@ -126,8 +126,8 @@ async fn of_two_files_of_one_name_neither_runs_at_start_and_the_others_do() {
     let mut worker = harness.worker();
     harness.delivered(&[Kind::Activities]).await;
     assert_eq!(worker.lanes().await.into_keys().collect::<Vec<_>>(), ["globex/activities/siem"]);
-    worker.logged(&["a.yaml", "the pipeline's name `twice` is also that of"]).await;
-    worker.logged(&["b.yaml", "the pipeline's name `twice` is also that of"]).await;
+    worker.logged(&["a.yaml", "the pipeline's name `twice` is also used by"]).await;
+    worker.logged(&["b.yaml", "the pipeline's name `twice` is also used by"]).await;
     assert_eq!(worker.get("/readyz").await.0, 200);
     fs::remove_file(harness.path("pipelines/b.yaml")).unwrap();
     worker.lane("twice/activities/siem", |lane| lane["state"] == "running").await;

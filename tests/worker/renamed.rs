@@ -63,7 +63,7 @@ async fn a_pipeline_renamed_next_to_its_worker_goes_on_after_state_rename() {
     let url = worker.url().await;
     let status = harness.command(&["status", "--url", &url]).await;
     assert!(status.stdout.contains("state rename acme corp"), "{}{}", status.stdout, status.stderr);
-    // Nothing fails, and nothing is delivered until somebody acts.
+    // Nothing fails, and nothing is delivered until an operator acts.
     for filter in [&["--failing"][..], &["--failing", "--pipeline", "corp"]] {
         // The old name is not shown as a file that is gone, as soon as the lanes of the new one wait for it.
         let shown = until("the file has a new name", async || {

@@ -37,7 +37,7 @@ fn assert_exit_silent(place: &str, exit: &Exit) {
 }
 
 /// A console, or a sink, that sends every request elsewhere, with what it got in the address. Where it sends it to, and
-/// how often somebody came there.
+/// how many connections came there.
 async fn redirecting() -> (String, Arc<AtomicUsize>) {
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = elsewhere.local_addr().unwrap();

@@ -54,7 +54,7 @@ async fn a_console_that_falls_silent_is_seen_within_its_threshold_and_not_before
     assert_eq!(metrics.sum("newest_record_timestamp_seconds", &acme), newest as u64 / 1_000_000);
     worker.logged(&["WARN", "the console is silent", "\"pipeline\":\"acme\"", "\"stream\":\"activities\""]).await;
 
-    // Threats come rarely, and nobody has said how often they should come.
+    // Threats come rarely, and no key says how often they should come.
     let lane = worker.lane("acme/threats/siem", |lane| lane["newest_record"].is_string()).await;
     assert_eq!(lane["silent"], Value::Null);
     assert!(!metrics.samples("lane_silent").any(|(labels, _)| labels.contains("threats")));

@@ -1,4 +1,4 @@
-//! Records that take long to map hold up their own lanes, and nobody else.
+//! Records that take long to map hold up their own lanes, and no others.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ const CHECKPOINT: &str = "state/lanes/acme/activities/siem.checkpoint";
 async fn a_place_that_cannot_be_written_ends_the_start_with_1() {
     let harness = Harness::new(|setup| setup.activities = 10).await;
     harness.put_changed("acme", json!({}));
-    // Below a file, and where nobody may make a directory: also root cannot.
+    // Below a file, and where no user may make a directory: also root cannot.
     for (state, reported) in
         [("file:token/state", "Not a directory"), ("file:/proc/s1-forwarder", "cannot create /proc/s1-forwarder")]
     {
@@ -124,7 +124,7 @@ async fn a_copy_that_is_renamed_or_deleted_is_no_copy_any_more() {
     assert_eq!(harness.command(&["state", "delete", "other"]).await.code, Some(0));
     assert!(harness.command(&["state", "list"]).await.stdout.contains("no checkpoints"));
 
-    // Nobody can say where the lane began. So it is not said that it begins there again.
+    // It is not known where the lane began. So it is not said that it begins there again.
     let damaged = [&copy_of(&checkpoint)[..1], b"damaged"].concat();
     store().commit(&"other/activities/siem".parse().unwrap(), damaged.into()).await.unwrap();
     let deleted = harness.command(&["state", "delete", "other"]).await;
@@ -223,7 +223,7 @@ async fn a_damaged_or_newer_checkpoint_stops_its_lane_alone() {
         let row = listed.stdout.lines().find(|row| row.contains("acme/activities/siem")).unwrap();
         assert!(row.ends_with(" unreadable") && row.len() < 60, "{row}");
         assert!(listed.stdout.contains("acme/threats/siem") && listed.stderr.contains(reported), "{}", listed.stderr);
-        // Much longer than the test may take: nothing but a person can mend this, so the lane is given up before.
+        // Much longer than the test may take: only a person can correct this, so the lane is given up before.
         let refused = harness.once(&["--once-timeout", "1h"]).await;
         assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);
         let given_up = refused.stdout.lines().find(|row| row.contains("acme/activities/siem"));

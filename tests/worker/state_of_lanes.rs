@@ -1,4 +1,4 @@
-//! Secrets and certificates that this side cannot read: nobody refused anything, and the lane says what is missing.
+//! Secrets and certificates that this side cannot read: no request was refused, and the lane says what is missing.
 
 use std::fs;
 

@@ -100,7 +100,7 @@ async fn one_directory_for_all_tenants_is_refused_at_start() {
     }
 }
 
-/// The files were right when the pipeline's file was checked; or somebody has put links there before.
+/// The files were right when the pipeline's file was checked; or another user has put links there before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_lead_to_no_file_of_another_tenant() {
     let harness = Harness::new(|setup| setup.activities = 50).await;

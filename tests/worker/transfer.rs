@@ -65,7 +65,7 @@ async fn lanes_go_on_from_another_directory_and_what_is_not_whole_is_refused() {
     goes_on(&harness, "file:other").await;
 }
 
-/// Somebody else may have put it there: the export would overwrite its target.
+/// Another user may have put it there: the export would overwrite its target.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_writes_into_no_other_file() {
     let harness = Harness::new(|_| {}).await;

@@ -105,7 +105,7 @@ async fn what_a_lane_did_stays_over_stops_kills_names_and_stores() {
         assert_eq!(events(&rows, "corp/activities/siem"), all, "{state}");
     }
     let restored = harness.command(&["state", "import", "export", "--state", "file:other"]).await;
-    assert!(restored.code == Some(0) && restored.stderr.contains("stays as it is"), "{}", restored.stderr);
+    assert!(restored.code == Some(0) && restored.stderr.contains("is unchanged in the store"), "{}", restored.stderr);
     assert_eq!(events(&report(&harness, &["--state", "file:other"]).await, "corp/activities/siem"), all);
     let deleted = harness.command(&["state", "delete", "corp", "--usage", "--state", "file:other"]).await;
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
@@ -113,7 +113,7 @@ async fn what_a_lane_did_stays_over_stops_kills_names_and_stores() {
     assert_eq!(rows["corp/activities/siem"]["counts"], Value::Null, "its checkpoint is there");
 }
 
-/// Its events of today are there, and nobody knows how many.
+/// Its events of today are there, and their number is not known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_whose_counts_are_damaged_or_removed_has_at_least_what_is_counted_since() {
     let harness = Harness::new(|setup| setup.activities = 60).await;

@@ -166,7 +166,7 @@ async fn records_that_the_console_lost_hide_none_that_are_missing() {
     assert_eq!(count(CONSOLE) + count(PURGED), count(ACCOUNTED) + count(MISSING), "{}", exit.stdout);
 }
 
-/// A wrong scope that stood for a moment takes no evidence of the past, and neither does another scope afterwards.
+/// A wrong scope that was set for a moment removes no evidence of the past, and neither does another scope afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_hours_before_a_change_of_the_scope_are_judged_by_the_former_ledger() {
     let harness = two_streams().await;

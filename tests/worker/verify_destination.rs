@@ -505,7 +505,7 @@ async fn what_another_index_has_is_not_missing() {
     assert_eq!(elastic.deliveries().len(), before);
 }
 
-/// Nobody knows what an alias had before it was given a younger series of indices.
+/// It is not known what an alias had before it was given a younger series of indices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_younger_than_the_lane_proves_nothing_of_before() {
     let (harness, elastic) = delivered().await;
@@ -656,7 +656,7 @@ async fn documents_that_no_identity_finds_may_be_what_is_missing() {
     }
 }
 
-/// Replicas that copy segments have a document later than their primary, and nobody knows how much later.
+/// Replicas that copy segments have a document later than their primary, and it is not known how much later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_replicas_lack_is_not_missing() {
     let (harness, elastic) = delivered().await;

@@ -49,7 +49,7 @@ async fn any_set_that_is_not_given_is_exactly_what_is_named() {
     let is_within = |id: &String| delivered.contains(id) && ![delivered.first(), delivered.last()].contains(&Some(id));
     let mut hours = settled_by_hour(&harness, 8 * 24 - 3, 3);
     hours.values_mut().for_each(|hour| hour.retain(is_within));
-    // An hour that lacks events, and has the most nevertheless, may have been cut. Copies count.
+    // An hour that lacks events, and has the most nevertheless, may have been truncated. Copies count.
     let most = hours.values().map(Vec::len).max().unwrap();
     let settled: Vec<String> = hours.into_values().filter(|hour| hour.len() + COPIES < most).flatten().collect();
     let list = harness.path("list");
@@ -232,7 +232,7 @@ async fn an_empty_or_masked_line_may_be_any_event() {
         let lines: Vec<String> = heading.into_iter().chain(lines.iter().take(rows)).cloned().collect();
         let exit = judge(&harness, &lines, &[]).await;
         let lane = &lanes(&exit)[0];
-        assert!(lane["unseen"].as_str().is_some_and(|text| text.contains("may have been cut")), "{rows} {lane}");
+        assert!(lane["unseen"].as_str().is_some_and(|text| text.contains("may have been truncated")), "{rows} {lane}");
         assert_eq!((exit.code, &lane["hours"]), (Some(1), &json!([])), "{rows} {lane}");
     }
 }

@@ -38,7 +38,7 @@ pub struct SinkContext {
 pub struct SharedSinkResources {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) ambient: Ambient,
-    /// No secret is read, for requests that are only looked at.
+    /// Whether requests are only looked at, so that no secret is read.
     pub(crate) masks_secrets: bool,
     #[cfg(feature = "kafka")]
     pub(crate) producers: Arc<super::kafka::Producers>,

@@ -46,7 +46,7 @@ impl fmt::Debug for DestinationHasher {
 }
 
 impl DestinationHasher {
-    /// Creates a hasher. With `reads_secrets`, which may block, a secret counts by its value, otherwise by its place. A
+    /// Creates a hasher. A secret counts by its value if `reads_secrets` is set, which may block, or by its place. A
     /// secret that cannot be read counts by its place, too.
     pub fn new(reads_secrets: bool) -> Self {
         // Keyed by the system's randomness.

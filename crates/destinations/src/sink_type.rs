@@ -67,7 +67,7 @@ pub trait SinkProperties {
     /// Checks that the destination has a place for the records of these streams.
     ///
     /// # Errors
-    /// With the streams that the destination does not know.
+    /// If the destination does not know a stream, with all unknown streams.
     fn check_streams(&self, streams: &[Stream]) -> Result<(), BuildError> {
         self.integration().map_or(Ok(()), |integration| integration.check(streams, ""))
     }

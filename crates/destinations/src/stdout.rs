@@ -96,7 +96,7 @@ impl Sink for Stdout {
                 return attempt;
             }
             // A broken pipe never gets another reader.
-            let reason = "nobody reads standard output any more (broken pipe)".to_owned();
+            let reason = "no process reads standard output any more (broken pipe)".to_owned();
             Attempt { outcome: Outcome::misconfigured(reason), ..attempt }
         })
         .boxed()

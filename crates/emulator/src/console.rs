@@ -24,7 +24,7 @@ const MAX_LOGGED: usize = 10_000;
 pub struct LoggedRequest {
     /// In microseconds since 1970.
     pub at: i64,
-    /// Without the query.
+    /// The path without the query.
     pub path: String,
     pub query: String,
     pub status: u16,
@@ -124,7 +124,7 @@ impl Console {
     /// arrival.
     ///
     /// # Errors
-    /// When the body is not a record of this kind.
+    /// If the body is not a record of this kind.
     pub fn insert(&self, kind: Kind, body: &[u8]) -> Result<u64, RecordError> {
         let mut state = self.lock();
         let mut row = Row::read(kind, body)?;

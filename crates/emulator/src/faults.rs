@@ -169,7 +169,7 @@ impl Faults {
     /// Returns the faults of a preset of `emulate --faults`.
     ///
     /// # Errors
-    /// When the name is unknown.
+    /// If the name is unknown.
     pub fn preset(name: &str) -> Result<Self, UnknownPreset> {
         let none = Self::default();
         Ok(match name {

@@ -70,9 +70,9 @@ pub struct Transmission {
     pub body_duration: Duration,
     /// The connection ends after this number of bytes of the body, before the announced length.
     pub truncate_after: Option<usize>,
-    /// The connection ends without an answer.
+    /// Whether the connection ends without an answer.
     pub dropped: bool,
-    /// The answer is never compressed.
+    /// Whether the answer is never compressed.
     pub(super) uncompressed: bool,
 }
 

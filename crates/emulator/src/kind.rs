@@ -49,7 +49,7 @@ pub struct Description {
     pub sort_objects: &'static [&'static str],
     /// Filters by time: `createdAt` of `createdAt__gte`.
     pub times: &'static [(&'static str, Column)],
-    /// Filters by time have the operator `between`.
+    /// Whether filters by time have the operator `between`.
     pub has_between: bool,
     /// The other filters, in addition to filters by scope.
     pub filters: &'static [(&'static str, Filter)],
@@ -75,11 +75,11 @@ pub type Shown = fn(body: &[u8], created: i64, now: i64) -> Vec<u8>;
 pub struct Special {
     /// The text of `data` before and after the records.
     pub around: (&'static str, &'static str),
-    /// Records are listed by the licences of their sites, and a request names one scope at most.
+    /// Whether records are listed by the licences of their sites, and a request names one scope at most.
     pub by_scope: bool,
-    /// Records belong to the tenant: no scope leaves one out.
+    /// Whether records belong to the tenant: no scope leaves one out.
     pub of_tenant: bool,
-    /// A token of sites cannot list them.
+    /// Whether a token of sites cannot list them.
     pub above_sites: bool,
     /// Changes the body of a record before it is shown. None: the console shows the stored body.
     pub shown: Option<Shown>,
@@ -100,9 +100,9 @@ pub struct Places {
     pub created: &'static str,
     /// None: the console has this time, but does not show it.
     pub updated: Option<&'static str>,
-    /// Times are in milliseconds instead of microseconds.
+    /// Whether times are in milliseconds instead of microseconds.
     pub in_millis: bool,
-    /// A record that never changed has no time of its change.
+    /// Whether a record that never changed has no time of its change.
     pub undated: bool,
     pub account: &'static str,
     pub site: &'static str,

@@ -16,7 +16,7 @@ pub(super) struct Page<'t> {
     pub rows: Vec<&'t Row>,
     /// The last record's sort value, for the cursor of the next page.
     last: Value,
-    /// More records follow.
+    /// Whether more records follow.
     more: bool,
 }
 

@@ -48,7 +48,7 @@ impl Query {
     /// Reads the parameters of a list request.
     ///
     /// # Errors
-    /// The console's answer to a query that it does not accept.
+    /// If the console does not accept the query, with its answer.
     pub fn read(kind: Kind, query: &str, quirks: &Quirks) -> Result<Self, Box<Answer>> {
         let mut read = Self {
             limit: 10,

@@ -52,35 +52,36 @@ pub struct Quirks {
     pub last_page: LastPage,
     pub out_of_scope: OutOfScope,
     pub unknown_parameters: UnknownParameters,
-    /// Time filters are rounded down to 10 ms: `__gt` returns the boundary again, and `__lte` misses the last records.
+    /// Whether time filters are rounded down to 10 ms: `__gt` returns the boundary again, and `__lte` misses the last
+    /// records.
     pub times_rounded_to_10_ms: bool,
     /// How the console answers `countOnly`.
     pub counts: Counts,
     /// The maximum of `totalItems`.
     pub max_total: Option<u64>,
-    /// Pages after the first have a total of 0. False repeats the total on every page.
+    /// Whether pages after the first have a total of 0. Otherwise each page has the total.
     pub total_on_first_page_only: bool,
-    /// `POST /users/api-token-details` answers 400 for an unknown token. False: 401.
+    /// Whether `POST /users/api-token-details` answers 400 for an unknown token, and not 401.
     pub unknown_token_is_400: bool,
-    /// The list of a page without records is null.
+    /// Whether the list of a page without records is null.
     pub empty_is_null: bool,
-    /// Requests for records by their ids return only one of them.
+    /// Whether requests for records by their ids return only one of them.
     pub one_by_ids: bool,
-    /// Every successful answer has `errors: null`. False leaves the key out.
+    /// Whether every successful answer has `errors: null`. Otherwise the key is left out.
     pub errors_null: bool,
-    /// Compresses answers for clients that accept gzip.
+    /// Whether answers are compressed for clients that accept gzip.
     pub gzip: bool,
     /// Fields of unified alerts that this release does not have, each as `Type.field`. A query with one of them fails.
     pub missing_alert_fields: Vec<String>,
     /// Fields by which this release cannot filter unified alerts. A query with one of them fails.
     pub missing_alert_filters: Vec<String>,
-    /// Tokens of sites get an empty list of accounts. False: 403.
+    /// Whether tokens of sites get an empty list of accounts, and not 403.
     pub accounts_empty_for_sites: bool,
-    /// Pages of unified alerts end with a null edge and an edge with a null node.
+    /// Whether pages of unified alerts end with a null edge and an edge with a null node.
     pub null_edges: bool,
     /// Sites without a licence for application findings.
     pub unlicensed_sites: Vec<u64>,
-    /// Tokens with several scopes must name one in requests for application findings.
+    /// Whether tokens with several scopes must name one in requests for application findings.
     pub risks_require_one_scope: bool,
     /// Requests for larger pages of application findings time out.
     pub risks_timeout_above: Option<usize>,

@@ -44,7 +44,7 @@ impl Server {
     /// Listens on `address` (port 0 selects a free one) with the system clock.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub async fn start(console: Arc<Console>, address: SocketAddr) -> io::Result<Self> {
         Self::start_with_clock(console, address, time::system_clock).await
     }
@@ -52,7 +52,7 @@ impl Server {
     /// Starts as [`Self::start`] does, with another clock, which returns microseconds since 1970.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub async fn start_with_clock(
         console: Arc<Console>,
         address: SocketAddr,

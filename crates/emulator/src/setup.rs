@@ -17,7 +17,7 @@ pub struct Setup {
     /// Number of activities in the history; the following counts are alike.
     pub activities: usize,
     pub threats: usize,
-    /// With 0 there is one agent that records refer to, but requests do not return it.
+    /// Number of agents. With 0 there is one agent that records refer to, but requests do not return it.
     pub agents: usize,
     pub alerts: usize,
     pub unified_alerts: usize,
@@ -28,7 +28,7 @@ pub struct Setup {
     pub late: (f64, Duration),
     /// Kinds and sizes (in bytes) of very large records.
     pub oversized: Vec<(Kind, usize)>,
-    /// An older console, without newer keys and without a licence for vulnerability management.
+    /// Whether the console is an older one, without newer keys and without a licence for vulnerability management.
     pub older: bool,
 }
 

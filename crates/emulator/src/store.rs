@@ -28,13 +28,13 @@ pub(super) struct Row {
     pub agent: u64,
     pub threat: u64,
     pub activity_type: u32,
-    /// An activity that is returned only with `includeHidden`.
+    /// Whether the record is an activity that is returned only with `includeHidden`.
     pub hidden: bool,
-    /// A decommissioned agent, returned only on request.
+    /// Whether the record is a decommissioned agent, returned only on request.
     pub decommissioned: bool,
-    /// A removed finding, returned only on request.
+    /// Whether the record is a removed finding, returned only on request.
     pub removed: bool,
-    /// An alert without `updatedAt`.
+    /// Whether the record is an alert without `updatedAt`.
     pub undated: bool,
     pub body: Box<[u8]>,
 }

@@ -47,7 +47,7 @@ pub struct Token {
     pub created: i64,
     /// From this time on requests are answered with 401; in microseconds since 1970.
     pub expires: i64,
-    /// Requests with a revoked token are answered with 401, and `api-token-details` does not know it.
+    /// Whether requests with this token are answered with 401, and `api-token-details` does not know it.
     pub revoked: bool,
     pub scope: Scope,
     /// Requests for these kinds of records are answered with 403.

@@ -51,8 +51,8 @@ struct Turns<J> {
     pipelines: HashMap<Arc<str>, Share<J>>,
     /// The jobs of all pipelines that wait.
     waiting: usize,
-    /// Processor time of the pipeline of the last turn. A pipeline without jobs starts from it, so that it saves up no
-    /// turns.
+    /// Processor time of the pipeline of the last turn. A pipeline without a job starts here, so an idle pipeline saves
+    /// up no turns.
     had: Duration,
 }
 
@@ -121,7 +121,7 @@ impl ProgramThreads {
     /// begun never begins. If it has begun, its thread drops the result.
     ///
     /// # Errors
-    /// When no thread can be started, or the job panicked.
+    /// If no thread can be started, or the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         pipeline: &Arc<str>,
@@ -132,7 +132,7 @@ impl ProgramThreads {
         let job = move || {
             if !sender.is_closed() {
                 let result = catch_unwind(AssertUnwindSafe(|| span.in_scope(job)));
-                // Nobody may wait any more.
+                // The caller may have stopped waiting.
                 let _ = sender.send(result);
             }
         };

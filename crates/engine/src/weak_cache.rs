@@ -1,4 +1,4 @@
-//! What several users share for as long as one of them uses it, such as a client or a producer.
+//! Values that several users share for as long as one of them uses it, such as a client or a producer.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;

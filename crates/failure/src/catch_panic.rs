@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 /// Runs code for `subject`, a file or a lane, that changes nothing outside of itself before it returns.
 ///
 /// # Errors
-/// The message, if it panics. The panic's place is on standard error then.
+/// If the code panics, with the message. The panic's place is on standard error then.
 pub fn catch_panic<T>(subject: &dyn Display, run: impl FnOnce() -> T) -> Result<T, String> {
     let run = || {
         #[cfg(any(test, feature = "testing"))]
@@ -33,7 +33,7 @@ pub async fn result_of<T>(task: impl Future<Output = Result<T, JoinError>>) -> T
 /// is shutting down.
 ///
 /// # Errors
-/// When the task panicked.
+/// If the task panicked.
 pub async fn caught<T>(task: impl Future<Output = Result<T, JoinError>>) -> Result<T, JoinError> {
     match task.await {
         Err(error) if error.is_cancelled() => std::future::pending().await,

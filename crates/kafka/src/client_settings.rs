@@ -102,7 +102,7 @@ pub(super) fn partitions<C: ClientContext>(client: &Client<C>, topic: &str, time
 /// Requests the number of a topic's partitions. Unlike a request of a producer of events, it creates no topic.
 ///
 /// # Errors
-/// The outer one if there is no client, the inner one if the brokers refuse.
+/// If there is no client (the outer error), or the brokers refuse (the inner error).
 pub async fn find_partitions(
     client_settings: &ClientSettings,
     topic: &str,

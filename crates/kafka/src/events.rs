@@ -28,7 +28,7 @@ pub trait Tokens: Debug + Send + Sync {
     /// Fetches a token on `runtime`. Called on a thread that may block.
     ///
     /// # Errors
-    /// The text contains no secrets.
+    /// If no token can be fetched. The text contains no secrets.
     fn token(&self, runtime: &Handle) -> Result<OAuthToken, Box<dyn std::error::Error>>;
 
     /// Identifies the source until it is dropped.

@@ -152,7 +152,7 @@ impl Items {
     /// Reads the items that are in the topic now, each lane in its order. Empty if the topic does not exist.
     ///
     /// # Errors
-    /// The outer one if the topic cannot be read at first, the last item of the channel if it cannot be read later.
+    /// If the topic cannot be read at first. If it cannot be read later, the last item of the channel is the error.
     pub async fn read(&self) -> Result<mpsc::Receiver<Result<(ItemKey, Vec<u8>), Failure>>, Failure> {
         let topic = self.topic()?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);

@@ -2,7 +2,7 @@
 //! may write the checkpoints of a lane.
 //!
 //! A [`TransactionalId`] manages one transactional id for the lanes that commit under it. Each initialisation of the id
-//! begins a producer session. When that of a lane ends, the lane has to read its checkpoint again.
+//! begins a producer session. When a lane's session ends, the lane has to read its checkpoint again.
 //! `docs/dev/delivery.md` explains the rules and the failure that each rule prevents.
 
 #![forbid(unsafe_code)]

@@ -21,8 +21,8 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 /// Keys that an address must not set.
 const REFUSED: [(&str, &str); 3] = [
-    ("bootstrap.servers", "the brokers stand before the topic"),
-    ("metadata.broker.list", "the brokers stand before the topic"),
+    ("bootstrap.servers", "the brokers are written before the topic"),
+    ("metadata.broker.list", "the brokers are written before the topic"),
     ("enable.idempotence", "this program sets it by itself"),
 ];
 

@@ -28,7 +28,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// has left the group stays a member until its session times out.
 ///
 /// # Errors
-/// When another process has the lock, or the brokers refuse.
+/// If another process has the lock, or the brokers refuse.
 pub(super) async fn lock(group: String, topic: Topic) -> Result<impl Send + use<>, Failure> {
     let member = on_thread(move || join(&group, &topic)).await??;
     let (held, released) = channel::<()>();

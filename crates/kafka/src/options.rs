@@ -1,4 +1,4 @@
-//! librdkafka's settings that a user gives: the `options` of a sink, and those of an address.
+//! librdkafka's settings that a user gives: the `options` of a sink, and the options of an address.
 
 use std::collections::BTreeMap;
 

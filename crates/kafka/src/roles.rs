@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(super) struct Roles {
     /// Index of the shared producer.
     shared: AtomicUsize,
-    /// True from a change of roles until the quarantine producer commits again.
+    /// Whether roles have changed, and the quarantine producer has not committed since.
     is_degraded: AtomicBool,
 }
 

@@ -116,7 +116,7 @@ impl TransactionalId {
     /// Takes the lane over and reads its checkpoint. Invalidates an earlier [`OwnedLane`] of this name.
     ///
     /// # Errors
-    /// When the brokers fail or refuse, or another process holds the lane. The text names that process.
+    /// If the brokers fail or refuse, or another process holds the lane. The text names that process.
     pub async fn open(self: &Arc<Self>, topic: &Topic, name: &str) -> Result<(OwnedLane, Option<Vec<u8>>), Failure> {
         self.open_even(topic, name, IfDamaged::Refuse).await
     }
@@ -325,7 +325,7 @@ pub struct OwnedLane {
 #[derive(Debug)]
 struct OwnedState {
     stored: Stored,
-    /// True if the lane's last record names this id, so no other process may write the next one.
+    /// Whether the lane's last record names this id, so no other process may write the next one.
     is_claimed: bool,
 }
 
@@ -367,7 +367,7 @@ impl OwnedLane {
     /// at the same time.
     ///
     /// # Errors
-    /// When the update was not committed, or its outcome is unknown.
+    /// If the update was not committed, or its outcome is unknown.
     pub async fn save(&self, topic: &Topic, update: CheckpointUpdate) -> Result<(), Failure> {
         let was_claimed = self.state.lock().is_claimed;
         self.save_with(&self.session, update).await?;

@@ -140,7 +140,7 @@ impl TransactionalProducer {
     /// Commits transactions until no sender is left.
     ///
     /// # Errors
-    /// When the producer has failed permanently.
+    /// If the producer has failed permanently.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         while let Some(first) = self.next_request().await {
             let is_committed = self.transaction(first).await?;

@@ -57,7 +57,7 @@ struct Cutter<'t> {
     at: usize,
     out: String,
     overflow: Misfits,
-    /// Removed objects and lists are written as texts.
+    /// Whether removed objects and lists are written as texts.
     quotes: bool,
 }
 

@@ -146,7 +146,7 @@ pub(crate) struct Keys {
     /// A hash of the path of each leaf that was written below an unknown key.
     strange: Vec<u64>,
     has_secret: bool,
-    /// A time without a zone was written.
+    /// Whether a time without a zone was written.
     pub without_zone: bool,
 }
 

@@ -61,8 +61,8 @@ struct Sets {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labelled {
     pub labels: Arc<Labels>,
-    /// The lane has reached its maximum of different labels. These labels have [`OTHER`] in place of the console's
-    /// texts.
+    /// Whether the lane has reached its maximum of different labels. These labels have [`OTHER`] in place of the
+    /// console's texts.
     pub is_other: bool,
 }
 
@@ -95,7 +95,7 @@ pub fn from_console(labels: &Labels) -> impl Iterator<Item = &String> {
 /// Checks the value of a label.
 ///
 /// # Errors
-/// Fails with the reason why a label cannot have this value.
+/// If a label cannot have this value, with the reason.
 pub fn check(value: &str) -> Result<(), String> {
     Template::parse(value).map(|_| ())
 }

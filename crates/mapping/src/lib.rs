@@ -88,9 +88,9 @@ pub struct MappingSettings {
     pub schema: Schema,
     /// Labels of every event. `{account.name}` and similar fields are replaced by the record's values.
     pub labels: Labels,
-    /// Events contain the record.
+    /// Whether events contain the record.
     pub keep_original: bool,
-    /// The record in an event keeps the console's own secrets, such as registration tokens.
+    /// Whether the record in an event keeps the console's own secrets, such as registration tokens.
     pub keep_console_secrets: bool,
 }
 
@@ -98,13 +98,13 @@ pub struct MappingSettings {
 #[derive(Debug, Clone)]
 pub struct Mapper {
     kind: AnyMapper,
-    /// Events contain the record.
+    /// Whether events contain the record.
     keeps_record: bool,
-    /// No secret of the console may be in an event.
+    /// Whether no secret of the console may be in an event.
     redacts_secrets: bool,
-    /// Raw events have to be JSON values.
+    /// Whether raw events have to be JSON values.
     embeds_raw: bool,
-    /// Transforms read raw events, so they are repaired.
+    /// Whether transforms read raw events, so that these are repaired.
     reads_raw: bool,
     labeler: Option<Arc<Labeler>>,
     /// The labels of the last event, if events differ in them.
@@ -188,13 +188,13 @@ impl Mapper {
         without_secrets(self.redacts_secrets, record)
     }
 
-    /// With `embeds_raw`, each raw event is a JSON value. The sink embeds it in other JSON, where bytes that are not
-    /// JSON would break the whole batch.
+    /// Makes each raw event a JSON value if `embeds_raw` is set. The sink embeds it in other JSON, where bytes that are
+    /// not JSON would break the whole batch.
     pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
         Self { embeds_raw, ..self }
     }
 
-    /// With `reads_raw`, raw events are repaired as mapped events are, because transforms have to read them.
+    /// Repairs raw events as mapped events if `reads_raw` is set, because transforms have to read them.
     pub fn with_raw_read(self, reads_raw: bool) -> Self {
         Self { reads_raw, ..self }
     }
@@ -211,7 +211,7 @@ impl Mapper {
     /// repaired by [`repair`]; a raw record only if a transform reads it or the sink embeds it.
     ///
     /// # Errors
-    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    /// If the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, MapError> {
         self.map_record(record, None, None, out)
     }

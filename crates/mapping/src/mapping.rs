@@ -33,17 +33,17 @@ pub struct MapError(pub String);
 /// The result of mapping one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mapped {
-    /// The table of activity types does not have the type of this activity.
+    /// Whether the table of activity types lacks the type of this activity.
     pub unknown_activity: bool,
-    /// The record was not JSON, and was repaired before it was mapped.
+    /// Whether the record was not JSON, and was repaired before it was mapped.
     pub repaired: bool,
-    /// The record exceeds a bound. A text of the event has the parts beyond the bound.
+    /// Whether the record exceeds a bound. A text of the event has the parts beyond the bound.
     pub overflowed: bool,
     /// Number of leaves of the record that no mapping knows.
     pub unknown_leaves: u32,
-    /// One of the unknown leaves is new to the mapper: [`unknown_leaves`](crate::unknown_leaves) names them.
+    /// Whether one of the unknown leaves is new to the mapper: [`unknown_leaves`](crate::unknown_leaves) names them.
     pub drifted: bool,
-    /// A time of the record has no zone, and was read as UTC.
+    /// Whether a time of the record has no zone, and was read as UTC.
     pub without_zone: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct Mapped {
 #[derive(Debug)]
 pub(super) struct Written {
     pub mapped: Mapped,
-    /// The record has the key of a secret, so the event must not contain a copy of the record.
+    /// Whether the record has the key of a secret, so that the event must not contain a copy of the record.
     pub has_secret: bool,
 }
 

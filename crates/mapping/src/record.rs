@@ -16,7 +16,7 @@ use crate::streams::rule_hit::is_hit;
 #[derive(Clone, Copy)]
 pub struct Record<'r, 'a> {
     pub text: &'a str,
-    /// There is white space between the tokens of the text.
+    /// Whether there is white space between the tokens of the text.
     pub has_spaces: bool,
     /// The part of the text beyond the bounds, which the fields lack; `None` if there is none.
     pub overflow: Option<&'a str>,
@@ -59,7 +59,7 @@ macro_rules! fields {
         /// Reads a record, and calls `map` with its fields, which live only that long.
         ///
         /// # Errors
-        /// When the text is not one JSON object.
+        /// If the text is not one JSON object.
         pub fn read<'a, T>(
             stream: Stream,
             text: &'a str,

@@ -69,7 +69,7 @@ pub trait ReadBlock<'a>: std::fmt::Debug {
     /// Reads the block whose first field has the number `first_slot`.
     ///
     /// # Errors
-    /// When the next value is not a JSON object.
+    /// If the next value is not a JSON object.
     fn read(&mut self, reader: &mut Reader<'a>, first_slot: u16) -> Result<(), JsonError>;
 }
 
@@ -125,10 +125,11 @@ pub fn read_block<'a, B: Block<'a>>(block: &mut B, reader: &mut Reader<'a>, firs
     }
 }
 
-/// Reads a block out of `text`, a value of a record `Outer` of its own. Its fields are numbered after those of `Outer`.
+/// Reads a block out of `text`, a value of a record `Outer` of its own. Its fields are numbered after the fields of
+/// `Outer`.
 ///
 /// # Errors
-/// When the text does not begin with a JSON object.
+/// If the text does not begin with a JSON object.
 pub fn read_inside<'a, Outer: Block<'a>, Inner: Block<'a> + ReadBlock<'a>>(text: &'a str) -> Result<Inner, JsonError> {
     const { assert!(Outer::FIELDS + Inner::FIELDS <= MAX_FIELDS) };
     let mut block = Inner::default();
@@ -380,7 +381,7 @@ macro_rules! block {
             /// Reads the block from the next value.
             ///
             /// # Errors
-            /// When the next value is not a JSON object.
+            /// If the next value is not a JSON object.
             pub fn read(reader: &mut $crate::Reader<'a>) -> Result<Self, $crate::JsonError> {
                 let mut block = Self::default();
                 const { assert!(<$name<'static> as $crate::block::Block<'static>>::FIELDS <= $crate::block::MAX_FIELDS) };

@@ -17,7 +17,7 @@ pub struct Connection<'a> {
     pub page: Page<'a>,
     /// Edges that are null, or whose node is null.
     pub null_nodes: usize,
-    /// `hasNextPage` is true, but there is no `endCursor`.
+    /// Whether `hasNextPage` is true, but there is no `endCursor`.
     pub cursor_missing: bool,
     /// The message of each error.
     pub errors: Vec<String>,
@@ -26,7 +26,7 @@ pub struct Connection<'a> {
 /// Reads a response; nodes are slices of `body`.
 ///
 /// # Errors
-/// When the body is not a GraphQL response.
+/// If the body is not a GraphQL response.
 pub fn parse_connection<'a>(body: &'a [u8], field: &str) -> Result<Connection<'a>, PageError> {
     let start = scan::skip_space(body, 0);
     match body.get(start) {

@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     /// Checks that the text has ended.
     ///
     /// # Errors
-    /// When anything but white space follows.
+    /// If anything but white space follows.
     pub fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     /// escapes.
     ///
     /// # Errors
-    /// When the next tokens are not a string and a colon.
+    /// If the next tokens are not a string and a colon.
     #[inline]
     pub fn key(&mut self) -> Result<(&'a str, bool), JsonError> {
         if self.peek() != Some(b'"') {
@@ -112,7 +112,7 @@ impl<'a> Reader<'a> {
     /// Consumes one value of any type and returns its text.
     ///
     /// # Errors
-    /// When the next token does not begin a value.
+    /// If the next token does not begin a value.
     #[inline]
     pub fn value(&mut self) -> Result<&'a str, JsonError> {
         self.peek();
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
     /// Passes over one value, at any depth, without a check of its grammar.
     ///
     /// # Errors
-    /// When the value does not end.
+    /// If the value does not end.
     pub fn skip(&mut self) -> Result<(), JsonError> {
         self.peek();
         self.at = value_end(self.bytes, self.at).ok_or(JsonError::Truncated(self.bytes.len()))?;

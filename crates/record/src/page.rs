@@ -11,7 +11,7 @@ use super::value::{Kind, Value};
 pub struct Page<'a> {
     /// The bytes of each element of `data`, in order; empty for `null`. A `data` object is a single record.
     pub records: Vec<&'a [u8]>,
-    /// `data` is `null`: the console has no records, or failed internally.
+    /// Whether `data` is `null`: the console has no records, or failed internally.
     pub null_data: bool,
     /// The cursor of the next page. `None` for `null`, an absent key, `""` and the string `"null"`.
     pub next_cursor: Option<Cow<'a, str>>,
@@ -41,7 +41,7 @@ pub enum PageError {
 /// record becomes an error event of its own and does not fail the page.
 ///
 /// # Errors
-/// When the body is not a page.
+/// If the body is not a page.
 pub fn parse_page(body: &[u8]) -> Result<Page<'_>, PageError> {
     let mut page = Page::default();
     let mut has_data = false;

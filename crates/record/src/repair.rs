@@ -36,7 +36,7 @@ pub fn repair(record: &[u8]) -> Option<String> {
 /// Checks the whole grammar.
 ///
 /// # Errors
-/// Where this is not one JSON object.
+/// If this is not one JSON object.
 pub fn read_object(text: &str) -> Result<(), JsonError> {
     let mut reader = Reader::new(text);
     if reader.peek() != Some(b'{') {

@@ -76,7 +76,7 @@ impl<R: BufRead> RecordSplitter<R> {
     /// Returns the next record; `None` at the end.
     ///
     /// # Errors
-    /// When the input cannot be read, or a place in it is neither a record nor an array or page of records.
+    /// If the input cannot be read, or a place in it is neither a record nor an array or page of records.
     pub fn next_record(&mut self) -> Result<Option<RawRecord<'_>>, SplitError> {
         let range = loop {
             if let Some(range) = self.records.pop_front() {

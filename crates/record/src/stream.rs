@@ -68,7 +68,7 @@ pub struct Description {
     /// Where a record may say whose it is. The first place with a value counts. Empty: nowhere.
     pub owners: &'static [Owner],
     pub severity: SeverityKeys,
-    /// Records have the console's secrets as fields.
+    /// Whether records have the console's secrets as fields.
     pub has_secrets: bool,
 }
 
@@ -127,7 +127,7 @@ impl Fact {
 pub enum Version {
     /// Nothing: records never change.
     Constant,
-    /// The values of the first of these lists whose first value is there, else of the last list.
+    /// The values of the first list whose first value is there. Without such a list, the values of the last one.
     Values(&'static [&'static [Fact]]),
     /// A hash of the content, but for these keys.
     Content { without: Path },

@@ -77,7 +77,7 @@ impl Timestamp {
     /// Digits beyond the sixth are dropped. A leap second is the second before it.
     ///
     /// # Errors
-    /// When the text has another form or is not a valid date and time.
+    /// If the text has another form or is not a valid date and time.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         if let Some(micros) = parse_plain(text.as_bytes()) {
             return Ok(Self(micros));

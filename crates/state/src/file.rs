@@ -45,7 +45,7 @@ impl FileStore {
     /// Creates the directory if it does not exist, and locks it.
     ///
     /// # Errors
-    /// When the directory cannot be used, another user could have prepared it, or another process holds the lock.
+    /// If the directory cannot be used, another user could have prepared it, or another process holds the lock.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let lanes = directory.join(LANES);
         for existing in [directory, &lanes] {

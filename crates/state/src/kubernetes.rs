@@ -174,7 +174,7 @@ impl KubernetesStore {
             Err(error) if error.is_conflict() || error.is_not_found() => {
                 self.forget(lane);
                 let owner = self.head(lane).await?.and_then(|there| there.annotations().get(OWNER).cloned());
-                Err(StateError::Conflict { key: lane.clone(), owner: owner.unwrap_or_else(|| "nobody".to_owned()) })
+                Err(StateError::Conflict { key: lane.clone(), owner: owner.unwrap_or_else(|| "no process".to_owned()) })
             }
             Err(error) => Err(failed("write", lane)(error)),
         }

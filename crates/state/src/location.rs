@@ -85,7 +85,7 @@ impl StoreLocation {
     /// lock of its own, for a command that runs next to the worker.
     ///
     /// # Errors
-    /// When it cannot be used, or another process has its lock.
+    /// If it cannot be used, or another process has its lock.
     pub async fn open(
         &self,
         instance: &str,

@@ -77,12 +77,12 @@ impl ProcessHealth {
         self.heartbeats.lock().retain(|(part, _)| *part != HealthPart::Supervisor);
     }
 
-    /// Sets whether the state store responds; else why not.
+    /// Sets whether the state store responds, and if not, the reason.
     pub fn set_state_store(&self, reached: Result<(), String>) {
         *self.state_store.lock() = reached;
     }
 
-    /// Sets whether the Kubernetes API server responds; else why not.
+    /// Sets whether the Kubernetes API server responds, and if not, the reason.
     pub fn set_api_server(&self, reached: Result<(), String>) {
         *self.api_server.lock() = reached;
     }

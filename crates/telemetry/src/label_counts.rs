@@ -65,7 +65,7 @@ impl CountedLabels {
 }
 
 impl LabelCounts {
-    /// Adds to the counts of a value. The caller runs within the lane's span.
+    /// Adds to the counts of a value.
     pub fn add(&mut self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
         let counts = &mut self.0;
         let key = (name.to_owned(), value.to_owned());

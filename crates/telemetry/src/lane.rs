@@ -168,7 +168,7 @@ pub struct SendCounts {
     pub requests: StatusCounts,
 }
 
-/// What few lanes count.
+/// Counters that are zero on most lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RareCount {
     /// Records that exceeded a bound.
@@ -262,7 +262,7 @@ pub struct LaneMetrics {
     /// Boxed: there is none before the first day has passed.
     verification: Mutex<Option<Box<Verification>>>,
     history: Mutex<StateHistory>,
-    /// Boxed: there are tens of thousands of lanes, and few wait.
+    /// Boxed: few lanes wait.
     limit_wait: Mutex<Option<Box<LimitWait>>>,
 }
 
@@ -393,8 +393,8 @@ impl LaneMetrics {
         self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
     }
 
-    /// Returns how many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
-    /// unknown.
+    /// Returns how many dead letters of this lane are stored now, including those of earlier processes. `None` while
+    /// that is unknown.
     pub fn dead_letters_stored(&self) -> Option<u64> {
         Some(self.dead_letters_stored.load(Ordering::Relaxed)).filter(|stored| *stored != u64::MAX)
     }
@@ -438,7 +438,7 @@ impl LaneMetrics {
         self.rare.lock().as_ref().map_or(0, |rare| rare.counts[what as usize])
     }
 
-    /// Counts delivered events by the value of a label. The caller runs within the lane's span.
+    /// Counts delivered events by the value of a label.
     pub fn count_label(&self, labels: &CountedLabels, name: &str, value: &str, count: LabelCount) {
         self.rare.lock().get_or_insert_default().label_counts.add(labels, name, value, count);
     }
@@ -513,7 +513,7 @@ impl LaneMetrics {
     }
 
     /// Sets the time up to which the lane is complete. It is the start of the last poll that reached its end and whose
-    /// records are all delivered, else the watermark.
+    /// records are all delivered. Without such a poll, it is the watermark.
     pub fn set_complete_until(&self, time: Timestamp) {
         self.complete_until.set(Some(time));
     }

@@ -54,7 +54,7 @@ fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: imp
         NoticeKind::Repairs => warn!(
             count,
             %record_id,
-            "records are not valid JSON; they were repaired, with U+FFFD in place of what is no character"
+            "records are not valid JSON; they were repaired, with U+FFFD in place of invalid characters"
         ),
         NoticeKind::ProgramErrors => warn!(
             count, %reason, %record_id,
@@ -63,8 +63,8 @@ fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: imp
         NoticeKind::Overflows => warn!(
             count,
             %record_id,
-            "records have more than 10,000 members in an object or values in a list, or too many levels; what is beyond \
-             is in the text `overflow` of their events"
+            "records have more than 10,000 members in an object or values in a list, or too many levels; the rest is \
+             in the text `overflow` of their events"
         ),
         NoticeKind::NotEnriched => {
             warn!(count, %reason, %record_id, "what `include` names could not be fetched for records: they go without it");
@@ -72,8 +72,8 @@ fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: imp
         NoticeKind::OtherLabels => warn!(
             count,
             %record_id,
-            "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): those of more records are \
-             `other`"
+            "the console names more different labels than a lane keeps (1,000 sets, 1 MiB): the labels of further \
+             records are `other`"
         ),
     }
 }

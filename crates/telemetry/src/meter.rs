@@ -18,7 +18,7 @@ use crate::usage::Counts;
 type Labels = std::collections::BTreeMap<String, String>;
 
 /// Reports one lane's progress: to the lane's own counters and state, and to the process's histograms. Clones report
-/// for the same lane.
+/// for the same lane. Callers run within the lane's span, which gives log lines the lane's name.
 #[derive(Debug, Clone)]
 pub struct Meter {
     pub metrics: Arc<LaneMetrics>,
@@ -152,7 +152,7 @@ impl Meter {
         self.latency_from.store(time.map_or(i64::MAX, Timestamp::micros), Ordering::Relaxed);
     }
 
-    /// Counts events of one batch that the sink has acknowledged. The caller runs within the lane's span.
+    /// Counts events of one batch that the sink has acknowledged.
     pub fn delivered<'a>(&'a self, events: impl Iterator<Item = DeliveredEvent<'a>> + Clone) {
         let mut counts = Counts::default();
         for event in events.clone() {
@@ -220,20 +220,20 @@ impl Meter {
         self.telemetry.process().observe_sink_request(&self.sink_type, took);
     }
 
-    /// Counts a record that could not be mapped, for `reason`. The caller runs within the lane's span.
+    /// Counts a record that could not be mapped, for `reason`.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
         self.metrics.map.errors.fetch_add(1, Ordering::Relaxed);
         self.metrics.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
-    /// Counts an event that a program of the user failed on. The caller runs within the lane's span.
+    /// Counts an event that a program of the user failed on.
     pub fn program_failed(&self, reason: &str, overran: bool, record_id: &str) {
         let now = self.clock.now();
         self.metrics.remap_failed(now, reason, overran);
         self.metrics.tell(NoticeKind::ProgramErrors, now, reason, record_id);
     }
 
-    /// Counts what the mapping of a record has shown. The caller runs within the lane's span.
+    /// Counts what the mapping of a record has shown.
     pub fn mapped(&self, flags: MappingFlags, record_id: &str) {
         let MappingFlags { unknown_type, repaired, overflowed, without_zone, unknown_leaves } = flags;
         self.metrics.map.unknown_types.fetch_add(u64::from(unknown_type), Ordering::Relaxed);
@@ -253,21 +253,19 @@ impl Meter {
         }
     }
 
-    /// Counts a record for which not all could be fetched that `include` names, for `reason`. The caller runs within
-    /// the lane's span.
+    /// Counts a record for which not all could be fetched that `include` names, for `reason`.
     pub fn not_enriched(&self, reason: &str, record_id: &str) {
         self.metrics.add_rare(RareCount::NotEnriched, 1);
         self.metrics.tell(NoticeKind::NotEnriched, self.clock.now(), reason, record_id);
     }
 
-    /// Counts a record whose labels have the value `other`. The caller runs within the lane's span.
+    /// Counts a record whose labels have the value `other`.
     pub fn labelled_other(&self, record_id: &str) {
         self.metrics.add_rare(RareCount::LabelledOther, 1);
         self.metrics.tell(NoticeKind::OtherLabels, self.clock.now(), "", record_id);
     }
 
-    /// Names a leaf that no mapping knows in the log, once. `path` was made for logs. The caller runs within the lane's
-    /// span.
+    /// Names a leaf that no mapping knows in the log, once. `path` was made for logs.
     pub fn name_unmapped_field(&self, path: &str) {
         self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
     }
@@ -309,7 +307,7 @@ impl Meter {
         self.telemetry.end_lane(&self.metrics);
     }
 
-    /// Shows what happened, and logs what that changes. The caller runs within the lane's span.
+    /// Shows what happened, and logs what that changes.
     pub fn report(&self, event: LaneChange) {
         let now = self.clock.now();
         let attempted = event.failing_state();
@@ -342,7 +340,7 @@ impl Meter {
         }
     }
 
-    /// Logs a change of the state. The caller runs within the lane's span, which names the lane.
+    /// Logs a change of the state.
     fn log_change(&self, previous: &LaneState, state: &LaneState, unlogged: u64) {
         if unlogged > 0 {
             warn!(changes = unlogged, "the lane's state changes too often to be logged each time");

@@ -26,7 +26,7 @@ impl MetricType {
 /// One metric, which is one family of time series.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// Without [`METRIC_PREFIX`].
+    /// The name without [`METRIC_PREFIX`].
     pub name: &'static str,
     pub kind: MetricType,
     pub labels: &'static [&'static str],
@@ -71,8 +71,8 @@ metrics! {
     DEAD_LETTERS = Counter "dead_letters_total" LANE, "events",
         "Events that the sink refused permanently and that were stored as dead letters, since the process started.";
     DEAD_LETTERS_STORED = Gauge "dead_letters_stored" LANE, "events",
-        "Dead letters that are stored now, also those of earlier processes. It falls within about a minute after a replay \
-         or a purge. Absent until the store has been read.";
+        "Dead letters that are stored now, including those of earlier processes. It falls within about a minute after \
+         a replay or a purge. Absent until the store has been read.";
     MAP_ERRORS = Counter "map_errors_total" LANE, "records",
         "Records that could not be mapped and were forwarded as error events.";
     RECORDS_REPAIRED = Counter "records_repaired_total" LANE, "records",
@@ -88,7 +88,7 @@ metrics! {
         "Records whose labels from the console have the value `other`: the lane has as many different sets of labels as it \
          keeps, which are 1,000 or 1 MiB. `status` and the status page say so too.";
     TIMES_WITHOUT_ZONE = Counter "times_without_zone_total" LANE, "records",
-        "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is taken as UTC.";
+        "Records with a time that names no zone, such as `2026-03-01T10:20:30`. It is read as UTC.";
     REMAP_ERRORS = Counter "remap_errors_total" LANE, "events",
         "Events on which a program of `remap` or `drop` failed. They are forwarded as they were mapped, with the tag \
          `remap_failed`; with `transform.on_error`, they become dead letters or stop the lane.";
@@ -110,9 +110,9 @@ metrics! {
     DELIVERED_BYTES = Counter "delivered_bytes_total" LANE, "bytes",
         "Bytes sent to the sink and acknowledged: request bodies after compression; for Kafka, keys and values.";
     DELIVERED_EVENT_BYTES = Counter "delivered_event_bytes_total" LANE, "bytes",
-        "Bytes of the acknowledged events before compression and without framing, as destinations count what they take in: \
-         of `splunk_hec` the value of `event`, of `elasticsearch` the document, of `azure_logs` and `datadog` the element of \
-         the list, of `syslog` the message without its header, of the others the event itself.";
+        "Bytes of the acknowledged events before compression and without framing, as destinations count what they \
+         ingest: of `splunk_hec` the value of `event`, of `elasticsearch` the document, of `azure_logs` and `datadog` \
+         the element of the list, of `syslog` the message without its header, of the others the event itself.";
     LABEL_EVENTS = Counter "label_events_delivered_total" &["pipeline", "stream", "sink", "label", "value"], "events",
         "Events that the sink acknowledged, by the value of a label that `--metrics-label` names. A lane has at most 1,000 \
          values, a process 20,000; the rest is counted as `other`.";

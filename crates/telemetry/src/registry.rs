@@ -127,8 +127,8 @@ impl Display for NewTokenProblem {
             Self::OtherScope { new, former } => {
                 return write!(
                     formatter,
-                    "the scope of the new token's user is {new}, that of the former one's is {former}; the new token is not \
-                     used: put one of that scope back, or, if this is meant, name the ids in the file"
+                    "the scope of the new token's user is {new}; the former token's user had {former}; the new token \
+                     is not used: put a token of the former scope back, or, if this is meant, name the ids in the file"
                 );
             }
             Self::Unusable(reason) => write!(formatter, "{reason}; the former token")?,
@@ -200,8 +200,8 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 struct RegisteredLane {
     metrics: Arc<LaneMetrics>,
-    /// A removed lane stays in the list, hidden. If it returns, its counters continue; and the sums over its pipeline's
-    /// lanes must not decrease.
+    /// Whether the lane runs. A removed lane stays in the list, hidden. If it returns, its counters continue; and the
+    /// sums over its pipeline's lanes must not decrease.
     running: bool,
     rates: Rates,
 }

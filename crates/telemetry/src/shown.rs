@@ -121,7 +121,7 @@ impl LaneState {
         Self::new(LaneStateKind::misconfigured(failure.kind, LaneStateKind::Stopped), &failure.reason)
     }
 
-    /// Returns whether the lane is tried at a low rate, since a person has to mend something outside of its file.
+    /// Returns whether the lane is tried at a low rate, since a person has to correct something outside of its file.
     pub(super) fn waits_for_person(&self) -> bool {
         use FailureKind::{RefusedAll, SecretUnreadable};
         use LaneStateKind::{ConsoleRefused, Misconfigured, SinkRefused};
@@ -181,7 +181,7 @@ pub enum LaneChange {
     CheckpointStored,
     /// The sink accepts events, or had none to accept in a complete poll.
     SinkAccepts,
-    /// The console answered for one pass. The failure is that of another pass, which was not tried again.
+    /// The console answered for one pass. The failure belongs to another pass, which was not tried again.
     ConsoleAnswers(Option<Failure>),
     /// The lane has drained, was removed, or is complete.
     LaneEnds,

@@ -9,7 +9,7 @@ pub enum Silence {
     NotJudged,
     /// The console has shown something new within the lane's `silent_after`.
     Speaking,
-    /// When the last complete poll began, the console had shown nothing new for longer than `silent_after`.
+    /// The console had shown nothing new for longer than `silent_after` when the last complete poll began.
     Silent,
 }
 

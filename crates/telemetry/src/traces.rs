@@ -32,8 +32,9 @@ pub struct Traces(SdkTracerProvider);
 const LAST_EXPORT: Duration = Duration::from_secs(3);
 
 impl Traces {
-    /// Begins to export spans to `endpoint` (`http://HOST:4318`, with or without `/v1/traces`), else to what the
-    /// variables of OpenTelemetry name. `worker` is the name of this process. Must be called once, within a runtime.
+    /// Begins to export spans to `endpoint` (`http://HOST:4318`, with or without `/v1/traces`), or without one to the
+    /// address that the variables of OpenTelemetry name. `worker` is the name of this process. Must be called once,
+    /// within a runtime.
     ///
     /// # Errors
     /// If the address is invalid, or the exporter cannot be set up.

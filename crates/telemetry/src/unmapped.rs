@@ -60,8 +60,8 @@ impl UnmappedFields {
         self.0.lock().entry(stream).or_default().count += u64::from(leaves);
     }
 
-    /// Names a path in the log. `path` was made for logs. The caller runs within the lane's span, which names pipeline
-    /// and stream.
+    /// Names a path in the log. `path` was made for logs. The caller runs within the lane's span, as [`crate::Meter`]
+    /// says.
     pub fn name(&self, pipeline: &str, stream: Stream, path: &str) {
         // The line is not logged while others wait for the lock: a log line may take long.
         let line = self.0.lock().entry(stream).or_default().name(pipeline, path);

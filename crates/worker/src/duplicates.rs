@@ -26,7 +26,7 @@ pub struct Duplicate {
 
 /// Returns the lanes that are a duplicate of another one. Both have the same console, stream and destination. The scope
 /// of one lane is or contains the scope of the other, as far as the files say it. `pipelines` are sorted by name.
-/// Paused pipelines do not count. With `reads_secrets` this may block.
+/// Paused pipelines do not count. Blocks if `reads_secrets` is set.
 pub fn find_duplicates(
     pipelines: &[Arc<Pipeline>],
     tenants: &TenantRules,
@@ -76,7 +76,7 @@ pub struct OtherVersion {
 }
 
 /// Returns the sinks whose events have another version of OCSF than the events of an earlier sink at the same place.
-/// `pipelines` are sorted by name. With `reads_secrets` this may block.
+/// `pipelines` are sorted by name. Blocks if `reads_secrets` is set.
 pub fn find_other_versions(pipelines: &[Arc<Pipeline>], reads_secrets: bool) -> Vec<OtherVersion> {
     let hasher = DestinationHasher::new(reads_secrets);
     let shared = SharedSinkResources::default();

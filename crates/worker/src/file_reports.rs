@@ -25,7 +25,7 @@ pub struct FileReports {
     shared: Arc<Shared>,
     /// Time of the last warning that there is nothing to run.
     warned_idle: Option<Instant>,
-    /// True if the last scan that found changes found invalid files.
+    /// Whether the last scan that found changes found invalid files.
     has_invalid_files: bool,
 }
 

@@ -40,7 +40,7 @@ pub struct OnceReport {
 #[derive(Debug)]
 pub struct LaneReport {
     pub id: LaneId,
-    /// The lane delivered everything up to the start.
+    /// Whether the lane delivered everything up to the start.
     pub complete: bool,
     /// The lane's counters and its last error.
     pub metrics: Arc<LaneMetrics>,

@@ -28,7 +28,7 @@ pub struct Reporter {
     telemetry: Arc<Telemetry>,
     dead_letters: Arc<DeadLetters>,
     clock: Clock,
-    /// True if the log has named the pipelines that had no file at the start.
+    /// Whether the log has named the pipelines that had no file at the start.
     has_logged_lost: AtomicBool,
 }
 

@@ -65,7 +65,7 @@ pub struct Supervisor {
     shards: HashMap<u32, OwnedShard>,
     /// The shard of each pipeline, whether this worker owns the shard or not. Empty without a cluster.
     shard_by_pipeline: HashMap<String, u32>,
-    /// True if the log has warned that the lanes may need more open files than the process may have.
+    /// Whether the log has warned that the lanes may need more open files than the process may have.
     warned_files: bool,
 }
 
@@ -85,7 +85,7 @@ struct RunningScan {
     result: BoxFuture<'static, (Files, Changes)>,
     started: Instant,
     is_reported: bool,
-    /// The status of all files has to be published afterwards.
+    /// Whether the status of all files has to be published afterwards.
     publish_all: bool,
 }
 

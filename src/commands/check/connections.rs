@@ -84,7 +84,8 @@ async fn check(pipeline: &Pipeline, limiters: &Limiters, shared: &SharedSinkReso
             let detail = match sink.without_identity(pipeline.transform.schema) {
                 Some(advice) if check != Check::Failed => {
                     format!(
-                        "{detail}; events have no identity there, so that nothing tells whether one is missing: {advice}"
+                        "{detail}; events have no identity there, so that nothing shows whether one is missing: \
+                         {advice}"
                     )
                 }
                 _ => detail,
@@ -117,7 +118,7 @@ fn unlit(sink: &SinkSettings, streams: &[Stream]) -> Option<String> {
     let known: Vec<&str> = known.iter().map(|stream| stream.name()).collect();
     let known = known.join(", ");
     let title = integration.title;
-    Some(format!("`content: integration` would feed what is made for {title}, where it is installed: {known}"))
+    Some(format!("`content: integration` would feed the content made for {title}, if it is installed: {known}"))
 }
 
 /// Returns whether the destination's own content can read the stream's newest record. `None` if this cannot be known.

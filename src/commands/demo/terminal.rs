@@ -20,7 +20,7 @@ const MAX_FIELDS: usize = 6;
 /// Standard output.
 #[derive(Debug)]
 pub(super) struct Terminal {
-    /// False if the output is a file or a pipe.
+    /// Whether the output is a terminal, and not a file or a pipe.
     is_terminal: bool,
     /// Lines of the table at the bottom of the terminal, which the next drawing replaces.
     table_lines: usize,

@@ -105,8 +105,8 @@ impl Output for Page {
                 ul { (notes) }
             }
             p.soft {
-                "Bytes are those of events before compression and without framing, as destinations count what they take \
-                 in. Latency is the time from a record's own time to the acknowledgement of its event. Compared hours are \
+                "Bytes are counted before compression and without framing, as destinations count what they ingest. \
+                 Latency is the time from a record's own time to the acknowledgement of its event. Compared hours are \
                  those whose records were counted at the console and compared with what the sink acknowledged."
             }
             (PreEscaped("</body></html>"))

@@ -39,7 +39,7 @@ impl Window {
 /// The kinds of objects that the state has of a lane.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Stored {
-    /// Objects of the worker's lane, and of commands next to it, other than those below.
+    /// Whether there are objects of the worker's lane, or of commands next to it, other than those below.
     lane: bool,
     usage: bool,
     command_usage: bool,
@@ -64,9 +64,9 @@ pub struct Row {
     pub is_backfill: bool,
     /// `None` if the state does not say what the lane did.
     pub period: Option<WindowUsage>,
-    /// True if the state has counts of some part of the window.
+    /// Whether the state has counts of some part of the window.
     has_counts: bool,
-    /// Counts of the window were lost: there were at least as many events as are counted.
+    /// Whether counts of the window were lost: there were at least as many events as are counted.
     pub has_gap: bool,
     /// The whole hours of the window that have begun.
     pub hours: u64,
@@ -118,7 +118,7 @@ impl Reason {
             Self::PartOfDay => "only whole days are kept this long ago",
             Self::PartOfHour => "only whole hours are counted",
             Self::NoLatency => "latencies, which are kept for 62 days or were not measured",
-            Self::Unreadable => "what is stored cannot be read",
+            Self::Unreadable => "the stored counts cannot be read",
         }
     }
 }

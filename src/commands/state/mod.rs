@@ -388,7 +388,7 @@ fn decode(key: &CheckpointKey, bytes: Option<Vec<u8>>) -> anyhow::Result<LaneChe
     LaneCheckpoint::decode(&bytes).with_context(|| format!("lane {key}"))
 }
 
-/// Returns the text of an error about a lane, with the whole command that mends it.
+/// Returns the text of an error about a lane, with the whole command that corrects it.
 fn explain(error: &anyhow::Error, lane: &LaneId, state: &StateArgs) -> String {
     with_lane(with_causes(error), lane, &state.flags())
 }

@@ -140,8 +140,7 @@ fn create(file: &Path) -> std::io::Result<File> {
     let found = created.metadata()?;
     if found.is_file() {
         if found.nlink() > 1 {
-            let message =
-                "the file has several names (hard links), and somebody else may have made this one: remove it";
+            let message = "the file has several names (hard links), and another user may have made this one: remove it";
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message));
         }
         created.set_permissions(Permissions::from_mode(PRIVATE_FILE_MODE))?;
@@ -319,7 +318,7 @@ impl Target<'_> {
         // After the claim, no other process writes this lane.
         if let Some(replaced) = store.claim(&lane).await? {
             if !self.replace && lane.part.is_usage() {
-                note(format!("{lane} stays as it is in the store: --replace takes that of the export"));
+                note(format!("{lane} is unchanged in the store: --replace writes the export's"));
                 return Ok(());
             }
             if !self.replace {

@@ -84,7 +84,7 @@ impl Group<'_> {
     fn whose_numbers(&self, first: &LaneRow) -> &'static str {
         let shown = |lane| texts(lane).map(|text| of_several(&text).into_owned()).collect::<Vec<_>>();
         let is_equal = self.lanes.iter().all(|lane| shown(lane) == shown(first));
-        if is_equal { "" } else { " (the numbers above are those of the first one)" }
+        if is_equal { "" } else { " (the numbers above are the first lane's)" }
     }
 
     /// Says since when the first lane fails, and when the next attempt of any failing lane is.
@@ -193,7 +193,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            words.contains("--accept-refusals PIPELINE/STREAM/SINK lanes (the numbers above are those of"),
+            words.contains("--accept-refusals PIPELINE/STREAM/SINK lanes (the numbers above are the first"),
             "{text}"
         );
         assert!(words.contains("--accept-refusals c/activities/siem"), "whole where it is one lane: {text}");

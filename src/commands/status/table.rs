@@ -36,7 +36,7 @@ pub struct Column {
     is_number: bool,
     /// Columns with the largest number are left out first. Columns with 0 are never left out.
     dispensable: u8,
-    /// True for a column of errors, which is the last one. It is shortened to the width that the others leave.
+    /// Whether this is the column of errors, which is the last one. It is shortened to the width that the others leave.
     is_error: bool,
 }
 

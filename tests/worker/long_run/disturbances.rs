@@ -1,4 +1,4 @@
-//! What people do to a running worker: they edit, break, remove and mend pipeline files, and replace tokens.
+//! What people do to a running worker: they edit, break, remove and correct pipeline files, and replace tokens.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl Disturbances {
             5 => {
                 scene.break_file(customer);
                 self.pending.insert(customer, (until, Pending::File));
-                "files broken and mended"
+                "files broken and corrected"
             }
             6 | 7 => {
                 let old = self.replace(scene, customer);

@@ -15,7 +15,7 @@ use crate::support::harness::{Harness, identity};
 use crate::support::receiver::Rules;
 use crate::worker::once::failing;
 
-/// Records that a console creates or changes between two polls of a lane. Many are of kinds that nobody pulls.
+/// Records that a console creates or changes between two polls of a lane. Many are of kinds that no lane pulls.
 const RECORDS_PER_INTERVAL: f64 = 20.0;
 
 /// A pipeline, as its file is when nothing is wrong with it.
@@ -50,7 +50,7 @@ pub struct Account {
     pub owed: usize,
     pub arrived: usize,
     pub missing: Vec<String>,
-    /// What nobody ever owed.
+    /// Records that no lane ever owed.
     pub strange: Vec<String>,
 }
 

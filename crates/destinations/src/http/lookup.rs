@@ -17,7 +17,7 @@ use super::transport::endpoint::Endpoint;
 use super::transport::exchange::{RequestError, Response};
 use super::transport::response::ResponseView;
 
-/// Between two requests.
+/// Pause between two requests.
 const WAIT_BETWEEN_REQUESTS: Duration = Duration::from_millis(500);
 
 /// Asks one question after the other, at most two a second.

@@ -22,7 +22,7 @@ use super::settings::{DEFAULTS, KafkaSettings};
 use crate::common_keys::Common;
 use crate::{BuildError, SinkContext};
 
-/// After this many fatal errors of producers in a row, the cluster's configuration is wrong.
+/// Number of fatal errors of producers in a row after which the cluster's configuration is wrong.
 const FATAL_MAX: u32 = 5;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct KafkaSink {
     queueing: tokio::sync::Mutex<()>,
     /// Fatal errors of producers since the last delivery.
     fatal: AtomicU32,
-    /// True if the cluster refused the last batch.
+    /// Whether the cluster refused the last batch.
     refused: AtomicBool,
     /// The producer of the last attempt.
     producer: Mutex<Weak<SharedProducer>>,
@@ -161,7 +161,7 @@ impl KafkaSink {
     /// Returns a description of the topic.
     ///
     /// # Errors
-    /// The probe's result when the topic was not found.
+    /// If the topic was not found, with the probe's result.
     pub(super) async fn find_topic(&self) -> Result<String, ProbeResult> {
         let topic = &self.messages.topic;
         let failed = |failure: Failure| ProbeResult::Failed(failure.to_string());

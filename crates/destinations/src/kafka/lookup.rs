@@ -98,7 +98,7 @@ struct Named {
     own: BTreeSet<Identity>,
     /// The message may be one of these events, changed by another system.
     doubted: BTreeSet<Identity>,
-    /// The message may be any event of the lane.
+    /// Whether the message may be any event of the lane.
     is_unnamed: bool,
 }
 
@@ -224,7 +224,7 @@ fn retention_of(topic: &TopicRetention, timestamp: MessageTime, now: Timestamp) 
         return Ok(Retention::Everything);
     }
     if timestamp == MessageTime::Event {
-        let reason = "the beginning of the topic was removed, and with `timestamp: event` nobody knows up to when";
+        let reason = "the beginning of the topic was removed, and with `timestamp: event` it is not known up to when";
         return Err(Inconclusive::NoProof(reason.to_owned()));
     }
     let first = first.unwrap_or(now);

@@ -19,7 +19,7 @@ pub(super) struct Messages {
     timestamp: MessageTime,
     raw: bool,
     key_prefix: String,
-    /// Without the headers of labels that come from the console.
+    /// All headers except those of labels that come from the console.
     headers: Vec<(String, String)>,
     by_labels: Option<ByLabels>,
 }

@@ -64,7 +64,7 @@ static PATHS: LazyLock<HashMap<Stream, Paths>> = LazyLock::new(|| {
 /// name follows, then the values of [`Cut::Late`] from the last to the first.
 ///
 /// # Errors
-/// The fewest bytes that the event takes, if they are more than `room`.
+/// If the event takes more than `room` bytes, with the fewest bytes that it takes.
 pub(super) fn write(event: Value<'_>, device: &Device<'_>, identity: &str, room: usize) -> Result<String, usize> {
     let about = event.get("event");
     let class = about.get("action").text().unwrap_or(Cow::Borrowed(device.stream.name()));

@@ -32,7 +32,7 @@ pub(super) struct Connection {
 struct Writer {
     /// `None` once the connection is closed.
     stream: Option<WriteHalf<Box<dyn Dialled>>>,
-    /// A write has begun and has not ended: the receiver may have a part of a message.
+    /// Whether a write has begun and has not ended: the receiver may have a part of a message.
     is_incomplete: bool,
 }
 
@@ -84,7 +84,7 @@ impl Connection {
     /// fails; a slow one is waited for.
     ///
     /// # Errors
-    /// When the connection was lost before. The messages may have arrived.
+    /// If the connection was lost before. The messages may have arrived.
     pub async fn deliver(&self, messages: &[u8], longest: Duration) -> Result<(), Lost> {
         let lost = self.loss.token.cancelled();
         tokio::select! {
@@ -111,7 +111,7 @@ impl Connection {
                 Ok(())
             }
             Some(Err(error)) => Err(self.lose(closed_by(&error))),
-            None => Err(self.lose(format!("the receiver took nothing for {}", seconds(longest)))),
+            None => Err(self.lose(format!("the receiver accepted nothing for {}", seconds(longest)))),
         }
     }
 
@@ -126,7 +126,7 @@ impl Connection {
                     taken_at = Instant::now();
                 }
                 _ if taken_at.elapsed() >= longest => {
-                    return Err(self.lose(format!("the receiver took nothing more for {}", seconds(longest))));
+                    return Err(self.lose(format!("the receiver accepted nothing more for {}", seconds(longest))));
                 }
                 _ => {}
             }

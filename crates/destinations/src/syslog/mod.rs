@@ -158,8 +158,8 @@ impl SinkType for SyslogSettings {
 struct Receiver {
     address: SyslogAddress,
     dialer: Dialer,
-    /// The last connection with a batch was lost. Some receivers close their side of each connection at once and go on
-    /// reading. So the next connection has to stay open for a moment before it gets the batch again.
+    /// Whether the last connection with a batch was lost. Some receivers close their side of each connection at once
+    /// and go on reading. So the next connection has to stay open for a moment before it gets the batch again.
     has_lost: AtomicBool,
     /// The sockets for UDP.
     datagrams: Datagrams,
@@ -367,16 +367,17 @@ impl Syslog {
         if self.carrier == Carrier::Udp {
             return match dialer.addresses().await {
                 Ok(_) => ProbeResult::Reached(format!(
-                    "{address}: the name is known; UDP sends each event once and nobody says whether it arrived: use \
+                    "{address}: the name is known; UDP sends each event once and has no acknowledgement: use \
                      tls:// where nothing may be lost"
                 )),
                 Err(error) => ProbeResult::Failed(error.to_string()),
             };
         }
         let known = if send_queue::is_known() {
-            "it counts as delivered what the receiver's kernel has taken, a second later"
+            "events count as delivered a second after the receiver's kernel has acknowledged them"
         } else {
-            "this system does not say what a receiver has taken: what was written counts as delivered a second later"
+            "this system does not say what a receiver has acknowledged: events count as delivered a second after they \
+             were written"
         };
         match dialer.dial().await {
             Ok((mut stream, _)) => {

@@ -120,7 +120,7 @@ pub(super) struct Entry<'a> {
 /// Returns the line in at most `room` bytes. `shorten` is called with the excess of a longer line.
 ///
 /// # Errors
-/// The fewest bytes that the line takes, if they are more than `room`.
+/// If the line takes more than `room` bytes, with the fewest bytes that it takes.
 pub(super) fn fit<T: Display>(mut line: T, room: usize, shorten: impl FnOnce(&mut T, usize)) -> Result<String, usize> {
     let whole = line.to_string();
     if whole.len() <= room {

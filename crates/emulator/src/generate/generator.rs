@@ -14,7 +14,7 @@ pub(crate) struct Generator {
     pub(super) threats: Recent<KnownThreat>,
     /// Ids of recent alerts.
     pub(super) alerts: Recent<u64>,
-    /// Leaves out keys that only newer consoles send.
+    /// Whether keys that only newer consoles send are left out.
     pub(super) older: bool,
 }
 

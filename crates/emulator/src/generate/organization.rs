@@ -54,9 +54,9 @@ pub(crate) struct Endpoint {
     pub registered: i64,
     pub active: bool,
     pub decommissioned: bool,
-    /// A node of a Kubernetes cluster.
+    /// Whether the endpoint is a node of a Kubernetes cluster.
     pub kubernetes: bool,
-    /// Runs in a cloud.
+    /// Whether the endpoint runs in a cloud.
     pub cloud: bool,
 }
 

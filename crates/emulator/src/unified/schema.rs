@@ -81,7 +81,7 @@ const ARGUMENTS: [(&str, &[&str]); 3] = [
 struct Field {
     /// The type, if the field has subfields.
     of: Option<&'static str>,
-    /// Only newer consoles have the field.
+    /// Whether only newer consoles have the field.
     newer: bool,
 }
 
@@ -100,7 +100,7 @@ static SCHEMA: LazyLock<HashMap<&'static str, Fields>> = LazyLock::new(|| {
 /// The fields of one release.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Release<'r> {
-    /// The release has no newer fields.
+    /// Whether the release has no newer fields.
     pub older: bool,
     /// Other missing fields, as `Type.field`.
     pub missing: &'r [String],

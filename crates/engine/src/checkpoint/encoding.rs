@@ -26,7 +26,7 @@ pub fn from_fixed([a, b, c, d, e]: Fixed) -> u64 {
 /// Reads ascending numbers that were written as the differences between neighbours, each with its value.
 ///
 /// # Errors
-/// The errors of the deserializer, and one for a number that would be too large.
+/// If the deserializer fails, or a number would be too large.
 pub fn numbered<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<(u64, T)>, D::Error> {
     let mut items = Vec::<(u64, T)>::deserialize(deserializer)?;
     let mut number = 0_u64;
@@ -44,7 +44,7 @@ pub mod sorted {
     /// Writes ascending numbers as the differences between neighbours.
     ///
     /// # Errors
-    /// The errors of the serializer.
+    /// If the serializer fails.
     pub fn serialize<S: Serializer>(numbers: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
         let mut previous = 0;
         serializer
@@ -54,7 +54,7 @@ pub mod sorted {
     /// Reads ascending numbers that [`serialize`] has written.
     ///
     /// # Errors
-    /// The errors of the deserializer, and one for a number that would be too large.
+    /// If the deserializer fails, or a number would be too large.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
         Ok(super::numbered::<D, ()>(deserializer)?.into_iter().map(|(number, ())| number).collect())
     }

@@ -76,7 +76,7 @@ pub enum StoredPart {
         generation: u64,
         /// The hour of creation that was read again.
         hour: Hour,
-        /// True if all records of the hour were delivered again, and not only the missing ones.
+        /// Whether all records of the hour were delivered again, and not only the missing ones.
         whole: bool,
         /// The number of this repair among the repairs of the hour.
         number: u32,

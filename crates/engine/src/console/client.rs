@@ -47,7 +47,7 @@ const CLOCK_AGE: Duration = Duration::from_mins(5);
 /// made none.
 const SYSTEM_AGE: Duration = Duration::from_hours(24);
 const SYSTEM_UNKNOWN_AGE: Duration = Duration::from_hours(1);
-/// While a token is refused: least time between two trials of another token that the console refused too.
+/// Minimum time between two trials of another token that the console refused too, while a token is refused.
 const NEW_TOKEN_AGE: Duration = Duration::from_secs(20);
 
 /// Timeout of `system/info`. Mapping waits for its answer.
@@ -123,7 +123,7 @@ pub(super) struct ApiCall<'a> {
     pub url: &'a Url,
     /// JSON body. With a body the request is a POST.
     pub body: Option<Vec<u8>>,
-    /// Sends the token in the body, to ask the console about it.
+    /// Whether the token is sent in the body, to ask the console about it.
     pub token_in_body: bool,
     pub max_bytes: usize,
     pub with_cursor: bool,
@@ -151,7 +151,7 @@ impl Client {
     /// Returns a client over HTTP, at the rate that `limiters` allow for this console and token.
     ///
     /// # Errors
-    /// When the TLS files of the settings cannot be used.
+    /// If the TLS files of the settings cannot be used.
     pub fn connect(settings: &ConsoleSettings, limiters: &Limiters, clock: Clock) -> Result<Self, ClientError> {
         let transport = HttpTransport::new(settings.http())?;
         Ok(Self::new(settings, Arc::new(transport), limiters.join_for(settings), clock))
@@ -259,7 +259,7 @@ impl Client {
     /// the second token, if there is one.
     ///
     /// # Errors
-    /// See [`ConsoleError`].
+    /// If the console fails or refuses: see [`ConsoleError`].
     pub async fn list(
         &self,
         permit: RequestPermit,
@@ -299,7 +299,7 @@ impl Client {
     /// again after a change of the token, and after `max_age`.
     ///
     /// # Errors
-    /// When the console does not answer, or refuses the token.
+    /// If the console does not answer, or refuses the token.
     pub async fn user_scope(&self, max_age: Duration) -> Result<Option<UserScope>, ConsoleError> {
         let mut known = self.user_scope.lock().await;
         let is_current =
@@ -414,7 +414,7 @@ impl Client {
     /// Reads the token in use again from its file or Secret. Returns it if it has changed.
     ///
     /// # Errors
-    /// When the token cannot be read.
+    /// If the token cannot be read.
     pub fn changed_token(&self) -> Result<Option<SecretString>, SecretError> {
         self.tokens.changed(self.tokens.in_use())
     }
@@ -469,7 +469,7 @@ impl Client {
     /// was kept.
     ///
     /// # Errors
-    /// A transient failure of the console, which says nothing about the token.
+    /// If the console fails transiently, which says nothing about the token.
     async fn other_scope(&self, token: &SecretString) -> Result<Option<OtherScope>, ConsoleError> {
         let Some(former) = self.kept_scope().filter(|_| !self.names_ids()) else { return Ok(None) };
         self.limiter.ready().await;
@@ -509,7 +509,7 @@ impl Client {
                 failure @ Err(ConsoleError::Transient { .. }) => return failure,
                 answer => {
                     if let Some(refusal) = &refused {
-                        // These may be another customer's records. Boxed as the trial of a new token is.
+                        // These may be another customer's records. Boxed: few requests use another token.
                         if let Ok(token) = self.tokens.get(index)
                             && let Some(scopes) = Box::pin(self.other_scope(&token)).await?
                         {
@@ -543,7 +543,7 @@ impl Client {
         // Another lane may have replaced the token already.
         if token.expose_secret() == used.expose_secret() {
             let Some(changed) = self.tokens.changed(index).map_err(unreadable)? else { return first };
-            // Boxed: few requests wait for the trial, and it would enlarge the future of each request.
+            // Boxed: few requests wait for the trial.
             match (Box::pin(self.try_at(index, &changed, NEW_TOKEN_AGE)).await?, &first) {
                 (TokenVerdict::Accepted, _) => {}
                 // The former token is refused anyway.
@@ -611,7 +611,7 @@ impl Client {
 /// Returns the refusal of the token in use, with the reason why another token is not used in its place.
 fn not_used(refusal: &ConsoleError, which: &str, OtherScope { new, former }: &OtherScope) -> ConsoleError {
     ConsoleError::Unauthorized(format!(
-        "{refusal}; the {which} token is not used: the scope of its user is {new}, that of the former one's is {former}; \
+        "{refusal}; the {which} token is not used: its user's scope is {new}; the former token's user had {former}; \
          put a token of the former scope there, or, if this is meant, name the ids in the file"
     ))
 }
@@ -644,7 +644,7 @@ fn check_length(call: &ApiCall<'_>) -> Result<(), ConsoleError> {
         return Ok(());
     }
     let path = call.url.path();
-    let what = format!("the next request for {path} would have a URL of {length} bytes, which may have {MAX_URL}");
+    let what = format!("the next request for {path} would have a URL of {length} bytes; the maximum is {MAX_URL}");
     Err(if call.with_cursor {
         ConsoleError::BadCursor(format!(
             "{what}: the console gave a cursor that is too long; does something on the way change its answers?"

@@ -34,7 +34,7 @@ pub fn proxy(settings: &ConsoleSettings) -> Option<UsedProxy> {
 /// deployments hide the endpoint.
 ///
 /// # Errors
-/// What prevents a connection.
+/// If no connection is possible, with the reason.
 pub async fn reach(settings: &ConsoleSettings) -> Result<Reached, ReachError> {
     let http = settings.http();
     let client = http.client()?;

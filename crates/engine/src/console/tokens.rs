@@ -37,7 +37,7 @@ impl Tokens {
     /// Returns the token at `index`.
     ///
     /// # Errors
-    /// When the token cannot be read.
+    /// If the token cannot be read.
     pub fn get(&self, index: usize) -> Result<SecretString, SecretError> {
         self.credentials[index].get()
     }
@@ -45,7 +45,7 @@ impl Tokens {
     /// Reads the token at `index` again from its source. Returns it if requests use another one.
     ///
     /// # Errors
-    /// When the token cannot be read.
+    /// If the token cannot be read.
     pub fn changed(&self, index: usize) -> Result<Option<SecretString>, SecretError> {
         self.credentials[index].changed()
     }

@@ -28,7 +28,7 @@ pub struct Request {
     /// URL with its query.
     pub url: Url,
     pub token: SecretString,
-    /// JSON body. With a body the request is a POST, else a GET.
+    /// JSON body. With a body the request is a POST, without one a GET.
     pub body: Option<Vec<u8>>,
     /// Timeout of the whole exchange.
     pub timeout: Duration,
@@ -99,7 +99,7 @@ pub trait Transport: Send + Sync + Debug {
 /// Awaits `exchange` within the request's timeout, for transports that have no timeout.
 ///
 /// # Errors
-/// The errors of `exchange`, and one if it took too long.
+/// If `exchange` fails, or takes too long.
 pub async fn within(
     timeout: Duration,
     exchange: impl Future<Output = Result<Response, TransportError>>,

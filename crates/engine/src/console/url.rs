@@ -33,7 +33,7 @@ impl ConsoleUrl {
     /// Keeps the scheme (https if there is none) and the authority of `text`.
     ///
     /// # Errors
-    /// When `text` has no host, or has credentials.
+    /// If `text` has no host, or has credentials.
     pub fn parse(text: &str) -> Result<Self, ConsoleUrlError> {
         // The message repeats the text, and the part before an `@` may be a password.
         let refused = || {

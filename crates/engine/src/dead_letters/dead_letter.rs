@@ -32,7 +32,7 @@ pub struct DeadLetter<'a> {
     pub error: Option<&'a str>,
     /// The labels, if the events of the lane differ in them.
     pub labels: Option<&'a Labels>,
-    /// True if the record was too large to be pulled: the event has only its beginning.
+    /// Whether the record was too large to be pulled: the event has only its beginning.
     pub truncated: bool,
     /// The event as it was sent.
     pub event: &'a [u8],

@@ -1,4 +1,4 @@
-//! How many dead letters each lane has, between two measurements of the store.
+//! Counts each lane's dead letters between two measurements of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use crate::checkpoint::LaneId;
 
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    /// True if the store was measured. A lane that is not in `lanes` has no dead letters then.
+    /// Whether the store was measured. A lane that is not in `lanes` has no dead letters then.
     is_measured: bool,
     lanes: BTreeMap<LaneId, u64>,
     /// Lanes whose dead letters were kept since the current measurement began, which may have missed these.

@@ -55,7 +55,7 @@ pub(super) struct Blocked {
 struct BlamedEvent {
     event: Identity,
     at: Instant,
-    /// True if the sink has accepted others in an attempt that began later: it is not down.
+    /// Whether the sink has accepted others in an attempt that began later: it is not down.
     is_proven: bool,
 }
 

@@ -76,7 +76,7 @@ pub struct SinkHealth {
     refused: AtomicUsize,
     /// The time at which a warning of the sink with this reason was last logged.
     warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
-    /// True if refusals of any number become dead letters.
+    /// Whether refusals of any number become dead letters.
     accepts_refusals: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,

@@ -1,8 +1,8 @@
 //! Acts on outcomes: waits, sends again, splits, stores dead letters, stops.
 //!
-//! One call delivers one batch. It returns when all events are settled: accepted by the sink, or stored as dead
-//! letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane may stop
-//! it.
+//! One call delivers one batch. It returns when all events are settled: the sink has accepted them, or they are stored
+//! as dead letters. Otherwise, it returns with the failure that ends the lane's session. Between two attempts the lane
+//! may stop it.
 
 mod blocked;
 mod error;
@@ -108,7 +108,7 @@ struct BatchDelivery<'a> {
     stop: &'a CancellationToken,
     /// The time at which the last attempt began.
     attempted_at: Instant,
-    /// True if the list of events that are sent apart from others may have changed.
+    /// Whether the list of events that are sent apart from others may have changed.
     is_unsorted: bool,
 }
 
@@ -119,7 +119,7 @@ impl Delivery {
     /// committed.
     ///
     /// # Errors
-    /// When another attempt would not succeed, or refused events cannot be stored. A delivery that was stopped is a
+    /// If another attempt would not succeed, or refused events cannot be stored. A delivery that was stopped is a
     /// transient failure. Events that are not settled are neither lost nor dead letters.
     pub async fn deliver(
         &self,
@@ -551,7 +551,7 @@ impl BatchDelivery<'_> {
         if let Some(event) = request.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
             let status = status.label();
-            tracing::warn!(record_id, status, "the sink does not take one record, although it takes others");
+            tracing::warn!(record_id, status, "the sink refuses one record and accepts others");
         }
         blamed.is_some()
     }

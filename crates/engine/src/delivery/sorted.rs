@@ -9,7 +9,7 @@ pub(super) struct Sorted {
     pub refused: Vec<RefusedEvent>,
     /// The events to send again.
     pub again: Vec<usize>,
-    /// True if the sink has refused an event and not tried the ones after it, which are the events to send again.
+    /// Whether the sink has refused an event and not tried the ones after it, which are the events to send again.
     pub is_untried: bool,
 }
 

@@ -19,9 +19,9 @@ struct Script {
     sent: std::sync::Mutex<Vec<(String, Option<Vec<u8>>)>>,
     /// The status of every answer; empty for `scripted`.
     status: std::sync::Mutex<&'static str>,
-    /// A request has events with the same labels only.
+    /// Whether a request has events with the same labels only.
     separates_labels: AtomicBool,
-    /// The labels of every third event are the same.
+    /// Whether the labels of every third event are the same.
     has_labels: AtomicBool,
     /// A request with one of these events is answered with 500; each request, if there is `*`.
     bad: std::sync::Mutex<Vec<&'static str>>,
@@ -556,7 +556,7 @@ async fn a_record_for_which_each_request_fails_is_found_over_many_sessions() {
             left.extend(100..120);
             case.session(&mut left).await;
             assert!(left.len() == 1 && state(&case).contains(named), "{left:?} {}", state(&case));
-            // The destination is mended.
+            // The destination works again.
             case.sink.bad.lock().unwrap().clear();
             case.session(&mut left).await;
             assert!(left.is_empty() && state(&case).contains("kind: Running"), "{}", state(&case));

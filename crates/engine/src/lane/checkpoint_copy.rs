@@ -17,7 +17,7 @@ pub fn copy_of(checkpoint: &LaneCheckpoint) -> Vec<u8> {
 /// its sink.
 ///
 /// # Errors
-/// When the state store cannot be read, or another process keeps writing the copy.
+/// If the state store cannot be read, or another process keeps writing the copy.
 pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<Option<Vec<u8>>, StateError> {
     if InStore::of(store.load(key).await?.as_deref()).yields_to_sink() { store.claim(key).await } else { Ok(None) }
 }
@@ -27,7 +27,7 @@ pub async fn claim_copy(store: &dyn CheckpointBackend, key: &CheckpointKey) -> R
 pub struct Claimed {
     /// The bytes of the checkpoint; `None` if the lane is new.
     pub checkpoint: Option<Vec<u8>>,
-    /// The result of [`InStore::lacks_copy`]; false if the lane has no copies.
+    /// Whether the copy is missing, as [`InStore::lacks_copy`] says; false if the lane has no copies.
     pub lacks_copy: bool,
 }
 

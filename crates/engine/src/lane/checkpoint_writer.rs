@@ -254,7 +254,7 @@ struct BackendWriter {
     writing: Option<BoxFuture<'static, Result<Vec<u64>, StateError>>>,
     /// The time at which the last attempt began.
     begun_at: Instant,
-    /// `None` if the backend does not fail. Boxed: most backends never fail, and there are tens of thousands of lanes.
+    /// `None` if the backend does not fail. Boxed: most backends never fail.
     failing: Option<Box<Failing>>,
     random: fastrand::Rng,
 }

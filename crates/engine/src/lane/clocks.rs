@@ -69,8 +69,8 @@ impl Clocks {
     pub fn beginning(self) -> Result<Timestamp, Failure> {
         if self.theirs.is_none() {
             return Err(Failure::clock(
-                "the console's answers have no valid `Date`, and a new lane begins by the console's clock: let what is on \
-                 the way pass this header on",
+                "the console's answers have no valid `Date`, and a new lane begins by the console's clock: let the \
+                 proxies in between pass this header on",
             ));
         }
         if self.difference() > MAX_SKEW_AT_BEGIN {
@@ -159,7 +159,7 @@ impl Lane {
             )));
         }
         if clocks.are_apart(overlap) {
-            return Err(Failure::clock(format!("{}; until then nothing is asked for", clocks.words())));
+            return Err(Failure::clock(format!("{}; until then, the lane requests nothing", clocks.words())));
         }
         Ok(())
     }

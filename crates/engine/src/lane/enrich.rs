@@ -73,7 +73,7 @@ impl Enricher<'_> {
     /// Gives each record its enrichment.
     ///
     /// # Errors
-    /// When the console refuses the token: no further request would succeed.
+    /// If the console refuses the token: no further request would succeed.
     pub async fn enrich(
         &self,
         page: &mut PulledPage,

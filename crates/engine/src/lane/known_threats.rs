@@ -100,7 +100,7 @@ impl KnownThreats {
 /// Reads a page of threats. Returns the id of each threat, and the enrichment that records get from it.
 ///
 /// # Errors
-/// When the body is not a page.
+/// If the body is not a page.
 pub fn read(body: &[u8], redactor: &SecretRedactor) -> Result<Vec<(CompactString, Bytes)>, ConsoleError> {
     let page = read_list(body, redactor)?;
     let threats = page.records.iter().filter_map(|record| {

@@ -386,7 +386,7 @@ impl LaneCheckpoint {
     /// Reads the parts of the position that are in the journal.
     ///
     /// # Errors
-    /// When the journal cannot be read, or is not as it was written.
+    /// If the journal cannot be read, or is not as it was written.
     pub async fn load(&mut self, backend: &dyn CheckpointBackend, key: &CheckpointKey) -> Result<(), StateError> {
         // All segments are read at once: reading a topic takes as long for one of them.
         let segments = self.log.journal().segments();
@@ -441,7 +441,7 @@ impl LaneCheckpoint {
     /// identities, and the sums of delivered records.
     ///
     /// # Errors
-    /// When the journal is damaged.
+    /// If the journal is damaged.
     pub fn leave_journal(&mut self, journal: &BTreeMap<u64, Vec<u8>>) -> Result<(), LaneCheckpointError> {
         if !self.read_position(journal) {
             return Err(LaneCheckpointError::Damaged);

@@ -118,7 +118,7 @@ impl From<JobError> for MapEnd {
 /// polls bring no page, and start no task.
 ///
 /// # Errors
-/// When the task panicked, or a program of the user stops the lane.
+/// If the task panicked, or a program of the user stops the lane.
 pub async fn run(
     lane: &Lane,
     mut pages: mpsc::Receiver<ReservedPage>,

@@ -4,6 +4,12 @@
 //! When the send stage falls behind, the channels fill, and the pull stage stops asking the console. The map stage is a
 //! task of its own, begun with the first page, and so is each delivery. Most polls bring nothing, and start no task at
 //! all. Settled events move the position, and the position goes to the store.
+//!
+//! # Size
+//!
+//! A worker has tens of thousands of lanes, and most of them are idle. A future takes the space of the largest value
+//! that it keeps across an `await`, in each lane, whether the lane comes there or not. It also stores a moved argument
+//! twice. So fields and futures that few lanes need are boxed, here and in other crates: "Boxed: few lanes wait here."
 
 mod backoff;
 mod budget;
@@ -91,7 +97,7 @@ pub struct Lane {
     pub random: fastrand::Rng,
     /// Wait before the first poll.
     pub first_poll_after: Duration,
-    /// End when everything up to the start is delivered.
+    /// Whether the lane ends when everything up to the start is delivered.
     pub once: bool,
     /// The records that a repair delivers; `None` if the lane delivers all.
     pub wanted: Option<RecordFilter>,
@@ -105,7 +111,8 @@ pub struct LaneMapping {
     /// The schema of the events.
     pub schema: Schema,
     pub ocsf_version: OcsfVersion,
-    /// See [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
+    /// Whether raw events become JSON values: see
+    /// [`Transformer::with_raw_embedded`](crate::transform::Transformer::with_raw_embedded).
     pub embeds_raw: bool,
     /// The user's steps, which change mapped events; `None` if there are none.
     pub steps: Option<Arc<Steps>>,

@@ -23,7 +23,7 @@ use crate::source::ConsoleHabits;
 /// The state that a lane keeps from poll to poll.
 pub struct OpenLane {
     pub checkpoint: LaneCheckpoint,
-    /// True if the lane has not learned the console's time. The time at which the lane begins is unknown, and its
+    /// Whether the lane has not learned the console's time. The time at which the lane begins is unknown then, and its
     /// checkpoint is not stored.
     pub is_new: bool,
     pub writer: CheckpointWriter,

@@ -19,7 +19,7 @@ pub struct PendingBatch {
     pub excluded: Vec<PulledRecord>,
     /// The newest time of the batch's records.
     pub newest: Option<Timestamp>,
-    /// True if the console's answers were in order. Everything up to `newest` is settled then, once this batch and
+    /// Whether the console's answers were in order. Everything up to `newest` is settled then, once this batch and
     /// those before it are.
     pub ordered: bool,
     /// The poll that read the records.

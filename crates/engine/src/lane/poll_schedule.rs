@@ -22,7 +22,7 @@ pub struct PollSchedule {
     passes: Vec<ScheduledPass>,
     not_before: Instant,
     once: bool,
-    /// True if a pass was given up, which happens only with `once`.
+    /// Whether a pass was given up, which happens only with `once`.
     has_given_up: bool,
 }
 

@@ -55,7 +55,7 @@ pub struct PullStage<'a> {
     pub prefix: String,
     /// Collects the times of the records that the console shows.
     pub observed: ObservedRecords,
-    /// True if the console has shown the stream before.
+    /// Whether the console has shown the stream before.
     pub has_answered: bool,
 }
 
@@ -72,7 +72,7 @@ impl PullStage<'_> {
     /// `None` when the lane has ended the session.
     ///
     /// # Errors
-    /// When the console refuses, and trying again soon would not help.
+    /// If the console refuses, and trying again soon would not help.
     pub async fn run(
         mut self,
         position: SourcePosition,
@@ -113,7 +113,7 @@ impl PullStage<'_> {
         if let Some(wanted) = wanted {
             poll.set_filter(wanted.clone());
         }
-        // Boxed: the future that has it is moved some times before it is polled.
+        // Boxed: see *Size* in `lane/mod.rs`.
         let mut ongoing = Box::new(OngoingPoll {
             enricher: pull.addition().map(|addition| Enricher { client, addition, meter, memory }),
             retry: RetryState::new(&mut self.random),
@@ -209,7 +209,7 @@ impl PullStage<'_> {
     /// Retries a transient failure (429, 5xx, timeout): waits until the next attempt.
     ///
     /// # Errors
-    /// A failure that a retry would not change, or that keeps other passes waiting.
+    /// If a retry would not change the failure, or would keep other passes waiting.
     async fn retry_or_fail(&mut self, error: ConsoleError, retry: &mut RetryState) -> Result<(), Failure> {
         let (reason, retry_after) = match error {
             ConsoleError::Transient { reason, retry_after, timed_out } => {
@@ -273,7 +273,7 @@ struct OngoingPoll<'a> {
     poll: Poll,
     enricher: Option<Enricher<'a>>,
     retry: RetryState,
-    /// True if the last page had new records. A page without new records costs the sink nothing, so the next page need
+    /// Whether the last page had new records. A page without new records costs the sink nothing, so the next page need
     /// not be small for its sake.
     found_new: bool,
     /// The lane's share of the budget in bytes, at its last request.
@@ -367,7 +367,7 @@ struct RetryState {
     timeouts: u32,
     /// Cursors that were refused, or led to the same page again and again.
     cursors: u32,
-    /// True if the poll has returned findings, which another poll returns again.
+    /// Whether the poll has returned findings, which another poll returns again.
     is_within_window: bool,
 }
 

@@ -80,7 +80,7 @@ struct NextPoll {
 
 /// A lane that runs.
 struct RunningLane {
-    /// Boxed: an `async fn` stores a moved argument twice in its state.
+    /// Boxed: see *Size* in `lane/mod.rs`.
     lane: Box<Lane>,
     stop: CancellationToken,
     /// Waits between sessions with a transactional sink that end as soon as they begin. Boxed: most lanes have none.
@@ -100,7 +100,7 @@ impl Lane {
                     LaneStep::Wait(open, next) => {
                         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
                         if open.schedule.waits_for_console() {
-                            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
+                            // Boxed: few lanes wait for another token.
                             let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
                             running.stop.run_until_cancelled(select(asleep, changed)).await;
                         } else {

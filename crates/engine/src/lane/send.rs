@@ -40,7 +40,7 @@ pub struct SendStage<'a> {
     pub(super) passes: &'a [Pass],
     pub(super) checkpoint: &'a mut LaneCheckpoint,
     pub(super) writer: &'a mut CheckpointWriter,
-    /// True if the sink was unavailable, and this session finds out whether it works again.
+    /// Whether the sink was unavailable, and this session finds out whether it works again.
     is_probing: bool,
     random: fastrand::Rng,
     deliveries: JoinSet<Delivered>,

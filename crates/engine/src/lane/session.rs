@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
     /// Waits until the console's time is known, and a new lane may begin.
     ///
     /// # Errors
-    /// When the console refuses, or a clock is wrong.
+    /// If the console refuses, or a clock is wrong.
     pub async fn learn_clocks(self) -> Result<(), Failure> {
         self.pull.learn_clocks().await
     }

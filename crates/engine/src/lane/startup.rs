@@ -121,7 +121,8 @@ impl Lane {
             self.client.keep_scope(UserScope::of_ids(&checkpoint.user));
         }
         if checkpoint.scope != scope {
-            info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records of what it adds");
+            info!(was = %checkpoint.scope, is = %scope, "the scope has changed: only `backfill` fetches older records \
+                of the added scope");
             checkpoint.scope = scope;
         }
         if *checkpoint.since != *self.pull.since.to_string() {

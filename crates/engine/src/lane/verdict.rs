@@ -33,10 +33,10 @@ pub enum SessionFailure {
 /// The properties of a lane that decide what follows from a failure.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct FailurePolicy {
-    /// The lane ends when it has caught up, or when it cannot catch up.
+    /// Whether the lane ends when it has caught up, or when it cannot catch up.
     pub once: bool,
-    /// The lane's sink commits the checkpoint with the events. If it is unknown what was committed, the lane reads the
-    /// checkpoint again.
+    /// Whether the lane's sink commits the checkpoint with the events. If it is unknown what was committed, the lane
+    /// reads the checkpoint again.
     pub reopens: bool,
 }
 

@@ -188,7 +188,7 @@ mod tests {
         reader.lock_shared().unwrap();
         append().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n{}\n");
-        // Nobody else can open the file with the lock. A link to the file has the same one.
+        // No other user can open the file with the lock. A link to the file has the same one.
         let lock = directory.path().join(".events.ndjson.lock");
         assert_eq!(lock.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&lock, Permissions::from_mode(0o666)).unwrap();

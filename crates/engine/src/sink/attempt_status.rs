@@ -1,4 +1,4 @@
-//! What an attempt to deliver a batch ended with.
+//! The result of an attempt to deliver a batch.
 
 use std::borrow::Cow;
 

@@ -22,7 +22,7 @@ pub struct Batch {
     framed_at: Arc<OnceLock<Timestamp>>,
     /// The time of the snapshot that all events are from; `None` if they are from none.
     snapshot: Option<Timestamp>,
-    /// See [`Self::set_programs_worked`].
+    /// Whether the user's programs have dropped an event: see [`Self::set_programs_worked`].
     programs_worked: bool,
 }
 

@@ -28,9 +28,9 @@ pub struct MemorySink {
     pub limits: Limits,
     /// How long each attempt takes.
     pub delay: Duration,
-    /// True while the sink does not answer attempts. They fail after half a minute.
+    /// Whether the sink does not answer attempts. They fail after half a minute.
     pub is_silent: AtomicBool,
-    /// True if accepted events are kept, and not only counted.
+    /// Whether accepted events are kept, and not only counted.
     pub keeps_events: bool,
     pub attempts: AtomicUsize,
     /// Bytes of the bodies of accepted batches.

@@ -334,7 +334,7 @@ impl ProbeResult {
     /// Returns the result for a destination `at` that refuses a request without events.
     pub fn refused_without_events(at: &impl Display, reason: &str) -> Self {
         Self::Reached(format!(
-            "{at} refuses a request without events ({reason}): only an event can show whether it takes them"
+            "{at} refuses a request without events ({reason}): only an event can show whether it accepts events"
         ))
     }
 

@@ -12,7 +12,7 @@ impl PullSettings {
     /// (`exclude_types`). Consoles were seen to cap counts above ten thousand.
     ///
     /// # Errors
-    /// See [`ConsoleError`]. A count that cannot be read is a transient failure.
+    /// If the console fails or refuses: see [`ConsoleError`]. A count that cannot be read is a transient failure.
     pub async fn count(&self, client: &Client, window: Window, meter: Option<&Meter>) -> Result<u64, ConsoleError> {
         let all = self.count_asked(client, window, meter).await?;
         match self.excluded() {

@@ -30,7 +30,7 @@ impl LatestRecords {
     /// the last record, or once `limit` records were shown.
     ///
     /// # Errors
-    /// See [`ConsoleError`]. The same call may be made again.
+    /// If the console fails or refuses: see [`ConsoleError`]. The same call may be made again.
     pub async fn next(
         &mut self,
         max_bytes: usize,

@@ -180,7 +180,7 @@ impl Request {
     /// Sends the request once. A page must have a size.
     ///
     /// # Errors
-    /// See [`ConsoleError`].
+    /// If the console fails or refuses: see [`ConsoleError`].
     pub async fn send(&self, client: &Client, permit: RequestPermit, meter: Option<&Meter>) -> Answer {
         let (limit, max_bytes) = match self.size {
             Size::Page { max_limit } => (Some(max_limit), 0),

@@ -14,7 +14,7 @@ const PARTIAL_TRIES: usize = 3;
 /// Reads a page of any stream. Errors next to the data of unified alerts concern single fields, and are ignored.
 ///
 /// # Errors
-/// When the body is no page, or a page with errors.
+/// If the body is no page, or a page with errors.
 pub fn read_page<'a>(
     stream: Stream,
     body: &'a [u8],

@@ -19,7 +19,7 @@ const MAX_PAGES: usize = 100;
 /// there are too many.
 ///
 /// # Errors
-/// See [`ConsoleError`]. A role may be without permission to list them.
+/// If the console fails or refuses: see [`ConsoleError`]. A role may have no permission to list them.
 pub async fn visible_scopes(client: &Client, level: Level) -> Result<Option<Vec<Arc<Scope>>>, ConsoleError> {
     let mut list = ScopeList::of(level);
     for _ in 0..MAX_PAGES {
@@ -56,7 +56,8 @@ impl ScopeList {
     /// none, the list goes on with its sites.
     ///
     /// # Errors
-    /// The error of the answer. An answer without scopes never means that there are none. The list is ready to go on.
+    /// If the answer is an error, with that error. An answer without scopes never means that there are none. The list
+    /// is ready to go on.
     pub fn answered(
         &mut self,
         answer: Answer,

@@ -25,7 +25,7 @@ impl Program {
     /// Refuses every program.
     ///
     /// # Errors
-    /// Always.
+    /// Always fails: this build has no programs.
     pub fn compile(_: &str, _: Purpose, _: &mut Budget) -> Result<Self, String> {
         Err("this build has no programs: build s1-forwarder with the feature `remap`".to_owned())
     }

@@ -56,7 +56,7 @@ impl Redactor {
     /// Compiles the redactions, and reads their keys.
     ///
     /// # Errors
-    /// The index of an entry that cannot be used, and why.
+    /// If an entry cannot be used, with its index and the reason.
     pub fn new(redactions: &[Redaction], keys: RedactionKeys) -> Result<Self, (usize, String)> {
         let rule = |redaction: &Redaction| {
             check(redaction)?;
@@ -136,7 +136,7 @@ impl Redactor {
                         rename_in_record(&mut record, &words);
                         record.to_json()
                     }
-                    // Nobody knows which part of a text is at a path.
+                    // It is not known which part of a text is at a path.
                     None => REDACTED.to_owned(),
                 });
             });
@@ -271,7 +271,7 @@ fn keep_identities<T: Tree>(event: &mut T, change: impl FnOnce(&mut T)) {
 /// Checks a redaction without reading its key.
 ///
 /// # Errors
-/// The reason why this is not a redaction.
+/// If this is not a redaction, with the reason.
 pub(super) fn check(redaction: &Redaction) -> Result<(), String> {
     let Redaction { path, with, key, everywhere } = redaction;
     check_path(path)?;

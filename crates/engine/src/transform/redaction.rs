@@ -46,7 +46,7 @@ struct Entry {
     with: With,
     /// The key of the hashes, at least 16 bytes.
     key: Option<Secret>,
-    /// Replace the values that are found at `path` in all other texts of the event too, where they stand as words.
+    /// Replace the values that are found at `path` in all other texts of the event too, where they occur as words.
     #[serde(default)]
     #[schemars(extend("x-kind" = SettingKind::Switch))]
     everywhere: bool,

@@ -124,7 +124,7 @@ impl Compiler {
     /// Checks the `remap` of a sink.
     ///
     /// # Errors
-    /// The compiler's diagnostics.
+    /// If the program cannot be compiled, with the compiler's diagnostics.
     pub fn check(&mut self, source: &str) -> Result<(), String> {
         self.compile(source, Purpose::Remap).map(|_| ())
     }
@@ -216,7 +216,7 @@ impl Steps {
     /// Checks the steps of `settings` without reading secrets.
     ///
     /// # Errors
-    /// All parts that cannot be used.
+    /// If a part cannot be used, with all such parts.
     pub fn check(settings: &TransformSettings, compiler: &mut Compiler) -> Result<(), Vec<StepsError>> {
         let redactions = settings.redact.iter().enumerate().filter_map(|(index, redaction)| {
             super::redact::check(redaction).err().map(|problem| StepsError::new("redact", Some(index), problem))
@@ -241,7 +241,7 @@ impl Steps {
     /// no steps.
     ///
     /// # Errors
-    /// The first part that cannot be used.
+    /// If a part cannot be used, with the first such part.
     pub fn new(
         settings: &TransformSettings,
         schema: Schema,
@@ -348,7 +348,7 @@ impl Steps {
                 self.redactor.event(&mut event, self.schema, known);
                 event.write(out);
             }
-            // Nobody knows which part of the bytes is at a path.
+            // It is not known which part of the bytes is at a path.
             None => out.extend_from_slice(format!("\"{REDACTED}\"").as_bytes()),
         }
     }
@@ -411,7 +411,7 @@ impl Steps {
 
         let bytes = &out[start..];
         if bytes.len() > MAX_EVENT {
-            let reason = format!("the event has {} bytes; programs take {MAX_EVENT}", bytes.len());
+            let reason = format!("the event has {} bytes; programs accept at most {MAX_EVENT}", bytes.len());
             return Err(ProgramError::Failed(reason));
         }
         if is_too_complex(bytes) {

@@ -38,8 +38,8 @@ impl Transformer {
         Self { mapping: self.mapping.with_labeler(labeler), ..self }
     }
 
-    /// With `embeds_raw`, makes each raw event a JSON value. Its sink writes it into JSON of its own, where bytes that
-    /// are not JSON would break the whole batch.
+    /// Makes each raw event a JSON value if `embeds_raw` is set. Its sink writes it into JSON of its own, where bytes
+    /// that are not JSON would break the whole batch.
     pub fn with_raw_embedded(self, embeds_raw: bool) -> Self {
         Self { mapping: self.mapping.with_raw_embedded(embeds_raw), ..self }
     }
@@ -89,7 +89,7 @@ impl Transformer {
     /// the sink has to read them.
     ///
     /// # Errors
-    /// When the record cannot be mapped. The appended event is then an error event that contains the record.
+    /// If the record cannot be mapped. The appended event is then an error event that contains the record.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Transformed, MapError> {
         self.transform(record, None, None, out)
     }

@@ -12,7 +12,7 @@ pub struct Account<'a> {
     pub domain: Option<Escaped<'a>>,
     /// The name of the person whose address the text is.
     pub full_name: Option<Escaped<'a>>,
-    /// The text is an e-mail address and not a principal name.
+    /// Whether the text is an e-mail address and not a principal name.
     is_address: bool,
 }
 

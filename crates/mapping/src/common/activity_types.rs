@@ -11,7 +11,7 @@ use super::severity::Severity;
 #[derive(Debug, Clone)]
 pub struct ActivityType {
     pub id: u32,
-    /// The activity reports a detection.
+    /// Whether the activity reports a detection.
     pub is_alert: bool,
     pub categories: Vec<Category>,
     pub types: Vec<EventType>,

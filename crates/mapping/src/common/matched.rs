@@ -21,7 +21,7 @@ pub const EVENT_IP_VERSIONS: Words<&str> = Words {
 pub struct Matched<'a> {
     pub event_type: Value<'a>,
     pub kind: Option<EventKind>,
-    /// The record names the process that was acted on.
+    /// Whether the record names the process that was acted on.
     pub has_target: bool,
     pub is_successful: Value<'a>,
 }

@@ -107,7 +107,7 @@ pub fn word_tables() -> Vec<PrintedWords> {
 
 fn print_scope_level(level: ScopeLevel) -> &'static str {
     match level {
-        ScopeLevel::Account => "no name in `data`; that of a site is left out, too",
+        ScopeLevel::Account => "no name in `data`; a site's name is left out, too",
         ScopeLevel::Site => "no name in `data`",
         ScopeLevel::Group => "`data.groupName`",
     }

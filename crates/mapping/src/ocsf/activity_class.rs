@@ -1,4 +1,4 @@
-//! The OCSF class of an activity: by the table of activity types, else by the keys of `data`.
+//! The OCSF class of an activity: by the table of activity types, or by the keys of `data` if the table lacks the type.
 
 use s1_forwarder_record::Value;
 

@@ -28,7 +28,7 @@ pub(super) struct Definition {
     pub activities: &'static [&'static str],
     /// Names of `status_id` from 0 on.
     pub statuses: &'static [&'static str],
-    /// Without the profile `host`, only some classes have a device or an actor.
+    /// Whether the class has a device without the profile `host`. `has_actor` says the same of an actor.
     pub has_device: bool,
     pub has_actor: bool,
 }

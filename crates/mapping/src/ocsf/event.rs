@@ -57,7 +57,7 @@ pub(super) struct Event<'o> {
     /// The path of the open object.
     path: &'o mut String,
     profiles: u8,
-    /// An attribute of the Windows extension is used.
+    /// Whether an attribute of the Windows extension is used.
     pub uses_windows: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Tests that the mapping has the names and numbers of the schema. For a new release, add its schema file and mend the
-//! rows that fail here.
+//! Tests that the mapping has the names and numbers of the schema. For a new release, add its schema file and correct
+//! the rows that fail here.
 
 use std::collections::BTreeSet;
 

@@ -17,9 +17,9 @@ pub struct Acting<'a> {
     pub process: Option<Image<'a>>,
     /// The process that started `process`.
     pub parent: Option<Image<'a>>,
-    /// The arguments and the user belong to `process`. Otherwise their process is unknown.
+    /// Whether the arguments and the user belong to `process`. Otherwise their process is unknown.
     pub has_arguments: bool,
-    /// The file is the image of `process`.
+    /// Whether the file is the image of `process`.
     pub is_file: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Clues<'a> {
     pub image: Option<Image<'a>>,
     /// The process whose name is in the field for the file's name.
     pub process: Option<Image<'a>>,
-    /// There is only the name of a process, and no file.
+    /// Whether there is only the name of a process, and no file.
     pub is_missing: bool,
     pub extension: Value<'a>,
     /// `Executable`, `Document` and others. Agents for Linux and macOS have none.
@@ -38,7 +38,7 @@ pub struct Clues<'a> {
     /// The console's word for the operating system.
     pub os_type: Value<'a>,
     pub is_fileless: bool,
-    /// A process was detected; false if a file was found. `None` if the record says neither.
+    /// Whether a process was detected, and not a file. `None` if the record says neither.
     pub has_run: Option<bool>,
     pub arguments: Value<'a>,
     /// The program that started the process, or wrote or found the file.

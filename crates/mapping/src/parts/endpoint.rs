@@ -12,7 +12,7 @@ pub struct Endpoint<'a> {
     pub agent_id: Value<'a>,
     pub agent_uuids: [Value<'a>; 2],
     pub agent_versions: [Value<'a>; 2],
-    /// The agent is installed and in use.
+    /// Whether the agent is installed and in use.
     pub is_managed: bool,
     pub names: [Value<'a>; 2],
     pub domains: [Value<'a>; 2],
@@ -54,7 +54,7 @@ pub struct Interface<'a> {
     /// Addresses of version 4 and of version 6: each a list or one address.
     pub addresses: [Value<'a>; 2],
     pub gateway: Value<'a>,
-    /// The list has more values of the interface.
+    /// Whether the list has more values of the interface.
     pub has_more: bool,
 }
 

@@ -32,7 +32,7 @@ pub struct DetectedFile<'a> {
     pub publisher: Value<'a>,
     pub certificate_id: Value<'a>,
     pub is_valid_certificate: Value<'a>,
-    /// The console says that the threat has no file.
+    /// Whether the console says that the threat has no file.
     pub is_fileless: bool,
 }
 
@@ -107,7 +107,7 @@ pub struct DetectedProcess<'a> {
 }
 
 impl<'a> DetectedProcess<'a> {
-    /// Returns the user who came from another host, else the user of the process.
+    /// Returns the user who came from another host, or the user of the process if there is none.
     pub fn actor(&self) -> Option<Account<'a>> {
         self.origin.and_then(|origin| origin.user).or(self.user.effective)
     }

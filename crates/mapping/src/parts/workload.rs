@@ -22,7 +22,7 @@ impl<'a> Container<'a> {
 /// A pod of Kubernetes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pod<'a> {
-    /// The record has a value of the pod, which may not be one of these fields.
+    /// Whether the record has a value of the pod, which may not be one of these fields.
     pub is_set: bool,
     pub cluster: Value<'a>,
     pub namespace: Value<'a>,

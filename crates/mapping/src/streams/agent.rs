@@ -16,7 +16,7 @@ pub struct AgentParts<'a> {
     pub registered: Value<'a>,
     pub last_active: Value<'a>,
     pub booted: Value<'a>,
-    /// `None` if the record does not say so.
+    /// Whether the agent is infected; `None` if the record does not say so.
     pub is_infected: Option<bool>,
     pub network_status: Value<'a>,
     pub endpoint: Endpoint<'a>,

@@ -127,10 +127,10 @@ pub struct Mitigation<'a> {
     pub status: Value<'a>,
     pub description: Value<'a>,
     reports: Value<'a>,
-    /// The console says that actions failed.
+    /// Whether the console says that actions failed.
     pub is_failed: bool,
     pub is_preemptive: bool,
-    /// The agent only detects.
+    /// Whether the agent only detects.
     pub is_detecting: bool,
 }
 

@@ -160,7 +160,7 @@ pub struct Asset<'a> {
     /// The asset as it is now.
     current: Value<'a>,
     pub class: AssetClass,
-    /// The agent only detects.
+    /// Whether the agent only detects.
     pub is_detecting: bool,
     /// The console's word for the kind of the asset: for most machines, their type.
     pub kind: Value<'a>,

@@ -70,7 +70,7 @@ impl FilePath {
     /// Returns another path with the same limits, made of this one: a template is filled.
     ///
     /// # Errors
-    /// The errors of `fill`.
+    /// If `fill` fails.
     pub fn try_map<E>(&self, fill: impl FnOnce(&str) -> Result<String, E>) -> Result<Self, E> {
         match &self.beneath {
             Some(directory) => {
@@ -99,7 +99,7 @@ impl FilePath {
     /// Reads a regular file of at most `max` bytes, as [`super::read_file::read_file`] does.
     ///
     /// # Errors
-    /// As `read_file`; `PermissionDenied` with what to do if a link leads out, or if a tenant's file has several names.
+    /// As `read_file`. If a link leads out, or a tenant's file has several names, `PermissionDenied` with what to do.
     pub fn read(&self, max: usize) -> io::Result<Vec<u8>> {
         if self.beneath.is_none() {
             return read_file(&self.path, max);
@@ -121,15 +121,15 @@ impl FilePath {
     /// names is refused, and so are the identity tokens of the worker.
     ///
     /// # Errors
-    /// An error of the system; `PermissionDenied` with what to do if a link leads out.
+    /// If the system refuses. If a link leads out, `PermissionDenied` with what to do.
     pub fn open(&self, options: &OpenOptions) -> io::Result<std::fs::File> {
         let file = self.open_any(options)?;
         // A hard link leads anywhere on the file system, and has no path that could tell where.
         if self.beneath.is_some() && file.metadata()?.nlink() > 1 {
             return Err(io::Error::new(
                 ErrorKind::PermissionDenied,
-                "the file has several names (hard links), and another one may be that of another tenant's file: put a \
-                 copy there",
+                "the file has several names (hard links), and another name may belong to another tenant: put a copy \
+                 there",
             ));
         }
         Ok(file)

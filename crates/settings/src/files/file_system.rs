@@ -116,7 +116,7 @@ fn silent() -> Error {
 /// on.
 ///
 /// # Errors
-/// An error of `ask`, or `TimedOut`.
+/// If `ask` fails, or the file system does not answer in time (`TimedOut`).
 pub fn ask_file_system<T: Send + 'static>(
     path: &Path,
     ask: impl Fn(&Path) -> Result<T> + Send + Sync + 'static,
@@ -150,7 +150,7 @@ struct Thread<T> {
 struct Progress {
     /// Question that the thread asks next or now. At the end, the number of questions.
     at: AtomicUsize,
-    /// True if the caller no longer waits for the thread.
+    /// Whether no caller waits for the thread any more.
     is_abandoned: AtomicBool,
 }
 

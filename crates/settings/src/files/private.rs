@@ -32,7 +32,7 @@ pub fn explain_symbolic_link(error: Error) -> Error {
     if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) {
         return error;
     }
-    let message = "a symbolic link is in its place, which is not followed, since somebody else may have put it there: \
+    let message = "a symbolic link is in its place, which is not followed, since another user may have put it there: \
                    remove it";
     Error::new(error.kind(), message)
 }

@@ -25,7 +25,8 @@ pub fn not_text(bytes: &[u8]) -> Option<String> {
 /// Reads a regular file of at most `max` bytes, as [`ask_file_system`] does.
 ///
 /// # Errors
-/// An error of the system; `InvalidInput` if it is no regular file, `FileTooLarge`, or `TimedOut`.
+/// If the system refuses, or the path is no regular file (`InvalidInput`), or the file is too large (`FileTooLarge`),
+/// or the file system does not answer in time (`TimedOut`).
 pub fn read_file(path: &Path, max: usize) -> Result<Vec<u8>> {
     ask_file_system(path, move |path| read_regular(path, max))
 }

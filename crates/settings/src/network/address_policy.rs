@@ -53,7 +53,7 @@ impl AddressPolicy {
     /// Refuses a URL that has an address in place of a name, if requests may not go there.
     ///
     /// # Errors
-    /// The address.
+    /// If requests may not go there, with the address.
     pub(crate) fn check(&self, url: &Url) -> Result<(), NotReachable> {
         match self {
             Self::Everywhere => Ok(()),
@@ -65,7 +65,7 @@ impl AddressPolicy {
 /// The private addresses that tenants' files reach: `--allow-private-destinations`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct PrivateDestinations {
-    /// The flag without a network: all addresses, apart from those where clouds give out credentials.
+    /// Whether the flag has no network: it allows all addresses, apart from those where clouds give out credentials.
     pub all: bool,
     networks: Arc<[IpNet]>,
 }
@@ -139,7 +139,7 @@ impl PrivateDestinations {
     /// Refuses a URL that has an address in place of a name, if a tenant may not go there.
     ///
     /// # Errors
-    /// The address.
+    /// If requests may not go there, with the address.
     pub fn check(&self, url: &Url) -> Result<(), NotReachable> {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::from(address),

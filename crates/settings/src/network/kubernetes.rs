@@ -128,7 +128,7 @@ impl KubernetesError {
     /// Awaits a call, at most for its default timeout.
     ///
     /// # Errors
-    /// The error of the call, or the timeout.
+    /// If the call fails, or takes too long.
     pub async fn of<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
         Self::within(CALL, call).await
     }
@@ -136,7 +136,7 @@ impl KubernetesError {
     /// Awaits a call, at most for `timeout`.
     ///
     /// # Errors
-    /// The error of the call, or the timeout.
+    /// If the call fails, or takes too long.
     pub async fn within<T>(timeout: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Self> {
         match tokio::time::timeout(timeout, call).await {
             Ok(answer) => answer.map_err(Self::from),

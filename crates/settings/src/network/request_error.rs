@@ -125,7 +125,7 @@ impl Cause {
     fn words(self) -> Option<&'static str> {
         match self {
             Self::UnknownIssuer => Some("no known authority has issued its certificate"),
-            Self::AuthorityAsServer => Some("its certificate is self-signed: that of an authority"),
+            Self::AuthorityAsServer => Some("its certificate is self-signed and belongs to a certificate authority"),
             Self::NotTls => Some("the port does not speak TLS"),
             Self::HandshakeEnded => Some("the connection ended during the TLS handshake"),
             Self::ClientCertificate => Some("it refuses the client certificate, or wants one"),

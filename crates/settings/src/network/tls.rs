@@ -173,7 +173,7 @@ pub fn tls_client_of(authorities: Option<&str>, identity: Option<(&str, &str)>) 
     tls_config(&[], roots, identity)
 }
 
-/// Trusts servers by their fingerprints, else by `roots`, else by the system's authorities.
+/// Trusts servers by their fingerprints, or by `roots` if there are none, or by the system's authorities.
 pub(crate) fn tls_config(
     pins: &[Fingerprint],
     roots: Option<RootCertStore>,

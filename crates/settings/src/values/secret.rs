@@ -77,10 +77,10 @@ pub fn check_token(text: &str) -> Result<(), String> {
     } else if let Some(scheme) = scheme {
         Err(format!("begins with \"{scheme} \": remove it"))
     } else if let Some(name) = placeholder.filter(|name| is_variable(name)) {
-        Err(format!("is ${{{name}}}, which is not replaced here: write {{ env: {name} }} in the pipeline file"))
+        Err(format!("is ${{{name}}}, which is not expanded: write {{ env: {name} }} in the pipeline file"))
     } else if is_template || text.strip_prefix('$').is_some_and(is_variable) {
         // A text without braces may be a token, so it is not shown.
-        Err("is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here: write { env: NAME } in the pipeline file"
+        Err("is ${…}, $…, {{…}}, %…% or <…>, which is not expanded: write { env: NAME } in the pipeline file"
             .to_owned())
     } else if is_assigned {
         Err("begins with a name and `=`: remove them".to_owned())
@@ -401,7 +401,7 @@ impl Credential {
     /// Returns the cached secret, which is read at the first call.
     ///
     /// # Errors
-    /// See [`Secret::read`]. The next call tries again.
+    /// As [`Secret::read`]. The next call tries again.
     pub fn get(&self) -> Result<SecretString, SecretError> {
         if let Some(secret) = self.cached.lock().as_ref() {
             return Ok(secret.clone());
@@ -415,7 +415,7 @@ impl Credential {
     /// Reads the secret again. True if it changed.
     ///
     /// # Errors
-    /// See [`Secret::read`]. The cached secret remains: a file that is being replaced may be missing for a moment.
+    /// As [`Secret::read`]. The cached secret remains: a file that is being replaced may be missing for a moment.
     pub fn reload(&self) -> Result<bool, SecretError> {
         let secret = self.read()?;
         let mut cached = self.cached.lock();
@@ -428,7 +428,7 @@ impl Credential {
     /// changed.
     ///
     /// # Errors
-    /// See [`Secret::read`].
+    /// As [`Secret::read`].
     pub fn changed(&self) -> Result<Option<SecretString>, SecretError> {
         let Some(cached) = self.cached.lock().clone() else { return Ok(None) };
         let secret = self.read()?;
@@ -510,9 +510,9 @@ mod tests {
             (format!("\"{CANARY}\"\n"), "is in quotes: remove them"),
             (format!("'{CANARY}'"), "is in quotes: remove them"),
             (format!("{CANARY}'"), "is in quotes: remove them"),
-            ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not replaced here: write { env: ACME_TOKEN }"),
+            ("${ACME_TOKEN}".to_owned(), "is ${ACME_TOKEN}, which is not expanded: write { env: ACME_TOKEN }"),
             // The text may be a token: it is not shown.
-            ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not replaced here"),
+            ("$ACME_TOKEN".to_owned(), "is ${…}, $…, {{…}}, %…% or <…>, which is not expanded"),
             (format!("${{{CANARY}}}"), "not replaced here: write { env: NAME }"),
             (format!("{{{{ {CANARY} }}}}"), "not replaced here: write { env: NAME }"),
             (format!("%{CANARY}%"), "not replaced here: write { env: NAME }"),

@@ -71,7 +71,7 @@ impl SecretObject {
     /// Fails: this build has no access to Kubernetes.
     ///
     /// # Errors
-    /// Always.
+    /// Always fails.
     pub fn read(&self) -> Result<Vec<u8>, String> {
         Err("this program was built without Kubernetes".to_owned())
     }

@@ -16,7 +16,7 @@ pub const MAX_LINES: usize = 128 << 20;
 /// Compresses lines.
 ///
 /// # Errors
-/// The errors of the encoder. Writing to memory gives none.
+/// If the encoder fails. Writing to memory never fails.
 pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(lines)?;

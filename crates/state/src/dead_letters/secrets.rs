@@ -159,7 +159,7 @@ impl SecretObjects {
         let own = self.name(pipeline);
         match annotation(metadata, VERSION_NAME) {
             Some(VERSION) if name == own => Ok(pipeline.to_owned()),
-            Some(VERSION) => Err(self.unreadable(name, "its name is not that of its pipeline")),
+            Some(VERSION) => Err(self.unreadable(name, "its name does not belong to its pipeline")),
             Some(version) => Err(SecretObjectError::Unreadable(format!(
                 "the Secret {namespace}/{name} has version {version}, which a newer release has written; use that \
                  release"

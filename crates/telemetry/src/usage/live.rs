@@ -28,7 +28,7 @@ pub struct LaneUsage(Mutex<Live>);
 struct Live {
     /// Counts that are not written yet. Boxed: most lanes have none most of the time.
     pending: Option<Box<Delta>>,
-    /// True if a write has taken the pending counts, and has not succeeded.
+    /// Whether a write has taken the pending counts, and has not succeeded.
     is_in_doubt: bool,
     running: Option<Running>,
     recent: Option<Recent>,
@@ -42,10 +42,10 @@ struct Running {
     written: Timestamp,
     /// Writes that have failed since.
     failures: u8,
-    /// True if the store knows that this process counts. If this process is killed, the next one knows that counts may
+    /// Whether the store knows that this process counts. If this process is killed, the next one knows that counts may
     /// be lost.
     is_stored: bool,
-    /// True if the stored counts cannot be read.
+    /// Whether the stored counts cannot be read.
     is_unreadable: bool,
     shard: u32,
 }
@@ -64,7 +64,7 @@ pub struct Recent {
     day: u32,
     pub today: u64,
     pub yesterday: u64,
-    /// True if counts of the day may have been lost: a process was killed, or the stored counts were removed or cannot
+    /// Whether counts of the day may have been lost: a process was killed, or the stored counts were removed or cannot
     /// be read.
     pub has_gap_today: bool,
     pub has_gap_yesterday: bool,

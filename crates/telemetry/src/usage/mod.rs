@@ -218,7 +218,7 @@ pub struct CountedTime {
     pub from: Timestamp,
     /// Everything up to this time is counted.
     pub until: Timestamp,
-    /// The process counts no more: nothing is lost after `until`.
+    /// Whether the process counts no more: nothing is lost after `until`.
     pub is_over: bool,
     /// Names the process, and the write: a write whose answer was lost is recognised by it.
     pub write: (u64, u64),
@@ -230,7 +230,7 @@ pub struct Usage {
     /// Time when the counts begin. `until` is the time up to which they are known.
     since: Timestamp,
     until: Timestamp,
-    /// True if the process that wrote last counts on. If another process goes on, the counts of the former one after
+    /// Whether the process that wrote last counts on. If another process goes on, the counts of the former one after
     /// `until` are lost.
     is_open: bool,
     /// Times whose counts a kill may have lost, in order.

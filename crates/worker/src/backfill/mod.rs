@@ -232,7 +232,7 @@ struct Job {
     store: Arc<dyn Store>,
     progress: Arc<BackfillProgress>,
     stop: CancellationToken,
-    /// The sink has accepted events of a slice, so that the next slices need not start with small pages.
+    /// Whether the sink has accepted events of a slice, so that the next slices need not start with small pages.
     sink_proven: AtomicBool,
     telemetry: Arc<Telemetry>,
 }

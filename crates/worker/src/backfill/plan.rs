@@ -49,7 +49,7 @@ impl Slice {
 /// whole seconds. A slice of less than [`MIN_PAGES`] pages of `page` records is not split.
 ///
 /// # Errors
-/// The first error of `count`.
+/// If `count` fails, with its first error.
 pub async fn split<E, F: Future<Output = Result<u64, E>>>(
     window: Window,
     total: u64,
@@ -75,7 +75,7 @@ pub async fn split<E, F: Future<Output = Result<u64, E>>>(
 /// whole window.
 ///
 /// # Errors
-/// The first error of `count`.
+/// If `count` fails, with its first error.
 pub async fn count_in_parts<E, F: Future<Output = Result<u64, E>>>(
     window: Window,
     known: u64,

@@ -19,7 +19,7 @@ const CHECK_INTERVAL: Duration = Duration::from_hours(6);
 /// Each of these numbers of days before the expiry, one line is logged. No other sign comes before the console refuses
 /// the token.
 const STAGES: [u64; 6] = [0, 1, 3, 7, 14, 30];
-/// With at most this number of days left, the line is a warning.
+/// Number of days left from which on the line is a warning.
 const WARN_DAYS: u64 = 14;
 
 /// The token that the console was last asked about.

@@ -16,7 +16,7 @@ use crate::shared::Shared;
 /// How often the sources of tokens are read. With the other times here and [`super::INTERVAL`], a new token is
 /// tried within two minutes.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(20);
-/// How often the sources of tokens are read while a new token has not stood for [`SETTLES_AFTER`].
+/// Interval between two reads of the sources of tokens while a new token is younger than [`SETTLES_AFTER`].
 const UNSETTLED_INTERVAL: Duration = Duration::from_secs(10);
 /// A token that is still being written is not tried.
 const SETTLES_AFTER: Duration = Duration::from_mins(1);

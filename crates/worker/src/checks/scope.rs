@@ -21,7 +21,8 @@ pub const FIRST_CHECK: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_mins(10);
 /// The console may show another scope than before to the same token.
 const CHECK_INTERVAL: Duration = Duration::from_hours(1);
-/// The interval while part of the scope is not seen, since an operator may be mending this, or records have vanished.
+/// The interval while part of the scope is not seen, since an operator may be correcting this, or records have
+/// vanished.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(30);
 /// Wait if there is nothing to compare: longer than a process runs.
 const NEVER: Duration = Duration::from_hours(87_600);
@@ -36,7 +37,7 @@ pub struct KnownScope {
     read_until: Option<Timestamp>,
     /// See [`PullCounts::vanished`](s1_forwarder_telemetry::PullCounts), of all lanes.
     vanished: u64,
-    /// True if part of the scope was not seen, or records have vanished. The console may then show another scope than
+    /// Whether part of the scope was not seen, or records have vanished. The console may then show another scope than
     /// it said before.
     in_doubt: bool,
 }
@@ -281,7 +282,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_new_token_of_another_scope_is_not_used() {
         let sees_2 =
-            "is site 2 (Site 2), that of the former one's is site 100000000000000001 (Site 100000000000000001)";
+            "is site 2 (Site 2); the former token's user had site 100000000000000001 (Site 100000000000000001)";
         let refused = "is not known (the console answered 403";
         for (former_works, site, scopes) in
             [(true, "2", sees_2), (false, "2", sees_2), (true, "", refused), (false, "", refused)]
@@ -323,7 +324,7 @@ mod tests {
         check(rotation.shared.clone(), rotation.lanes.clone(), KnownScope::default()).await;
         rotation.good.lock().retain(|token| *token != "former");
         for (site, text) in [
-            ("2", "is site 2 (Site 2), that of the former one's is site 1000"),
+            ("2", "is site 2 (Site 2); the former token's user had site 1000"),
             ("", "is not known (the console answered 403"),
         ] {
             *rotation.sites.lock() = vec![("second", site)];

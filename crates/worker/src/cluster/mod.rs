@@ -38,7 +38,7 @@ pub async fn join(
 /// Fails: this build has no support for clusters.
 ///
 /// # Errors
-/// Always.
+/// Always fails.
 #[cfg(not(feature = "kubernetes"))]
 pub async fn join(_: &ClusterSettings, _: &str, _: &str, _: Arc<Telemetry>) -> Result<Membership, ClusterError> {
     Err(ClusterError::NotBuilt)

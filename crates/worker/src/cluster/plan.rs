@@ -133,7 +133,7 @@ struct OwnedLease {
     version: String,
     /// When the last successful renewal was sent.
     renewed_at: MonotonicTime,
-    /// A call for this lease is pending.
+    /// Whether a call for this lease is pending.
     pending: bool,
     /// The next call must not be sent before.
     retry_at: MonotonicTime,
@@ -288,7 +288,7 @@ impl LeasePlanner {
         self.owned.keys().copied()
     }
 
-    /// Returns the worker of each shard: exact for this worker, else as the last listing shows it.
+    /// Returns the worker of each shard: exact for this worker, and as the last listing shows it for others.
     pub fn holders(&self, now: MonotonicTime) -> BTreeMap<u32, &str> {
         // Left out if expired: the record may name this worker, if the answer to its `Acquire` was lost.
         let valid = self.observed_shards.iter().filter(|(_, observed)| !observed.has_expired(now));

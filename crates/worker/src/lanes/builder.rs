@@ -92,7 +92,7 @@ struct StepsSource {
 #[derive(Debug, Default)]
 pub struct LaneStart {
     pub first_poll_after: Duration,
-    /// The lane ends when it has caught up.
+    /// Whether the lane ends when it has caught up.
     pub once: bool,
     /// End of the time in which the lane may deliver.
     pub deadline: Deadline,

@@ -84,7 +84,7 @@ pub struct DetachedLane {
     /// The key of its checkpoint.
     pub key: CheckpointKey,
     pub meter: Meter,
-    /// True if the sink has accepted events already, so that the first pages need not be small.
+    /// Whether the sink has accepted events already, so that the first pages need not be small.
     pub sink_proven: bool,
     /// The records that are delivered. `None` if all are.
     pub wanted: Option<RecordFilter>,
@@ -159,7 +159,7 @@ impl LaneRunner {
         let end = self.restart_until_end(&meter).await;
         meter.metrics.requeue_in_flight();
         if !self.is_detached() {
-            // Boxed: it would enlarge the future of each lane.
+            // Boxed: see *Size* in `lane/mod.rs` of the engine.
             let is_held = !self.abort.is_cancelled() && !self.deadline.has_passed();
             if let Purpose::Once(_) = self.purpose {
                 // This counts the minute that is not over. Otherwise a run that takes less would count nothing.
@@ -193,7 +193,7 @@ impl LaneRunner {
         let mut step = RunnerStep::Begin;
         loop {
             step = match step {
-                // Boxed: few lanes wait here, and it would enlarge the future of each.
+                // Boxed: few lanes wait here.
                 RunnerStep::Begin => match Box::pin(self.unless_ended(&mut forced_end, self.begin(meter))).await {
                     Ok(Ok(running)) => {
                         _running = running;
@@ -216,7 +216,7 @@ impl LaneRunner {
     /// Returns the result of `work`.
     ///
     /// # Errors
-    /// The lane's end, if the lane is asked to stop or has to be aborted before `work` is done.
+    /// If the lane is asked to stop or has to be aborted before `work` is done, with the lane's end.
     async fn unless_ended<T>(
         &self,
         forced_end: &mut Pin<&mut impl Future<Output = LaneEnd>>,
@@ -233,7 +233,7 @@ impl LaneRunner {
         if !self.is_detached() {
             self.shared.usage.begin(&meter.metrics, self.shard);
         }
-        // Boxed: few lanes have any, and it would enlarge the future of each.
+        // Boxed: few lanes have programs.
         let compiled = Box::pin(self.unless_ended(forced_end, self.shared.lane_builder.compile(&self.spec))).await;
         let steps = match compiled {
             Ok(steps) => steps,
@@ -287,7 +287,7 @@ impl LaneRunner {
     /// Returns when the lane may begin. Lanes of `backfill` and `verify` begin at once.
     ///
     /// # Errors
-    /// The end of the lane, if it is given up.
+    /// If the lane is given up, with its end.
     async fn begin<'a>(&'a self, meter: &'a Meter) -> Result<Option<Running<'a>>, LaneEnd> {
         if self.is_detached() {
             return Ok(None);
@@ -307,7 +307,7 @@ impl LaneRunner {
     /// while the lane runs.
     ///
     /// # Errors
-    /// Why the lane cannot be built.
+    /// If the lane cannot be built, with the reason.
     fn start(&self, meter: &Meter) -> Result<AbortOnDropHandle<LaneEnd>, Failure> {
         let start = LaneStart {
             first_poll_after: self.waits.first_poll,
@@ -336,7 +336,7 @@ impl LaneRunner {
         };
         let no_progress = async {
             match self.once_timeout() {
-                // Boxed: the lanes of a worker do not need this future, and it would enlarge theirs.
+                // Boxed: the lanes of a worker do not need this future.
                 Some(timeout) => Box::pin(no_progress(metrics, timeout)).await,
                 None => std::future::pending().await,
             }

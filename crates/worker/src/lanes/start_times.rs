@@ -1,4 +1,4 @@
-//! When lanes that start together read their checkpoints, and when they poll first.
+//! Spreads lanes that start together: when they read their checkpoints, and when they poll first.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -143,8 +143,8 @@ pub(super) fn streams(root: &Node, streams: &source::StreamSettings, problems: &
         }
         if let source::SilentAfter::Period(period) = pull.silent_after {
             if !pull.stream.description().has_own_time() {
-                let message = "a pause of this stream says nothing: it lists what there is, and changes when somebody changes \
-                               it; leave the key out";
+                let message = "a pause of this stream says nothing: it lists what exists, which changes only when a \
+                               user changes it; leave the key out";
                 report.error(&["streams", stream, "silent_after"], message);
             } else if period.0.is_zero() {
                 let message = "0 would call every pause a silence; `off` turns it off";
@@ -503,7 +503,7 @@ pub(super) fn contents(root: &Node, pipeline: &Pipeline, problems: &mut Vec<Prob
     }
 }
 
-/// Refuses the variables of a shell: they would be sent as they stand. Programs and test cases may have any text.
+/// Refuses the variables of a shell: they would be sent unexpanded. Programs and test cases may have any text.
 pub(super) fn variables(node: &Node, key: &str, problems: &mut Vec<Problem>) {
     for entry in node.entries().iter().filter(|entry| !["remap", "drop", "tests"].contains(&&*entry.key)) {
         variables(&entry.node, &yaml::join(key, &entry.key), problems);
@@ -516,7 +516,7 @@ pub(super) fn variables(node: &Node, key: &str, problems: &mut Vec<Problem>) {
         |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if let Some((name, _)) = name.filter(|(name, _)| is_name(name)) {
         let message = format!(
-            "${{{name}}} is not replaced here: write the value itself, or for a secret the whole of it as {{ env: {name} }}"
+            "${{{name}}} is not expanded: write the value; for a secret, write the whole value as {{ env: {name} }}"
         );
         problems.push(Problem::at(&node.place, key, Severity::Error, message));
     }

@@ -155,7 +155,7 @@ fn status() -> Value {
         "lastSuccess": time("Last poll or delivery without an error."),
         "delivered": count("Events delivered since the worker started."),
         "deadLetters": count("Events that the sink refused permanently since the worker started."),
-        "deadLettersStored": count("Dead letters that are stored now, also those of earlier workers."),
+        "deadLettersStored": count("Dead letters that are stored now, including those of earlier workers."),
     });
     let mut properties = Map::new();
     for (name, schema) in [

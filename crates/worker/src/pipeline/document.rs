@@ -71,7 +71,7 @@ enum Base<'a> {
 struct Key<'a> {
     name: &'a str,
     path: &'a str,
-    /// True if the author of the file has chosen the key, such as the name of a header. It then says nothing about the
+    /// Whether the author of the file has chosen the key, such as the name of a header. It then says nothing about the
     /// node's value.
     is_chosen: bool,
 }

@@ -679,8 +679,8 @@ impl Files {
         let owner = self.owners.get(name).filter(|owner| self.is_tenants_file(path) && **owner != absolute(path));
         if let Some(owner) = owner {
             let message = format!(
-                "the pipeline's name `{name}` is that of {}, which had it first, whether it is there or not: rename this \
-                 file, or let the operator release the name: s1-forwarder state release {name}",
+                "the pipeline's name `{name}` belongs to {}, which had it first, even if that file is gone: rename \
+                 this file, or let the operator release the name: s1-forwarder state release {name}",
                 self.listed_for(path, [owner.as_path()])
             );
             push("name", file.name_place, message);
@@ -696,7 +696,7 @@ impl Files {
             }
         };
         if !others.is_empty() {
-            push("name", file.name_place, format!("the pipeline's name `{name}` is also that of {others}"));
+            push("name", file.name_place, format!("the pipeline's name `{name}` is also used by {others}"));
         }
         problems
     }

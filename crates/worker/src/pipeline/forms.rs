@@ -16,7 +16,7 @@ pub(super) struct Forms(Vec<Form>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     schema: &'static Schema,
-    /// The kind that the schema names, else the kind of the list, mapping or choice that it belongs to.
+    /// The kind that the schema names, or the kind of the list, mapping or choice that it belongs to.
     pub(super) kind: Option<SettingKind>,
 }
 

@@ -70,7 +70,7 @@ pub struct Pipeline {
     /// The directory or namespace of the tenant whose file it is ([`TenantRules::tenant_of`]). `None` for a file of the
     /// operator.
     pub tenant: Option<Arc<str>>,
-    /// If false, the pipeline is paused and keeps its checkpoints.
+    /// Whether the pipeline runs. If not, it is paused and keeps its checkpoints.
     pub enabled: bool,
     pub console: Arc<console::ConsoleSettings>,
     pub streams: Arc<source::StreamSettings>,

@@ -168,7 +168,7 @@ pub(super) struct Error {
     missing: Option<&'static str>,
     /// An unknown key that a type reported itself.
     unknown: Option<String>,
-    /// The error was reported for an inner value.
+    /// Whether the error was reported for an inner value.
     reported: bool,
 }
 

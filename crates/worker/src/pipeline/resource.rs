@@ -24,7 +24,7 @@ pub struct ResourceState {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
-    /// True if the resource is to be deleted. It is gone as soon as it has no finalizers.
+    /// Whether the resource is to be deleted. It is gone as soon as it has no finalizers.
     pub is_deleted: bool,
     /// The annotation [`CHECKPOINTS`].
     pub checkpoints: Option<String>,

@@ -32,7 +32,8 @@ pub fn schema() -> Value {
                 "type": "string",
                 "x-kind": SettingKind::FormerName,
                 "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$",
-                "description": "The pipeline's earlier name. Each lane without a checkpoint takes over that of the lane of this name, once that lane has ended. Two files cannot name one pipeline here.",
+                "description": "The pipeline's earlier name. Each lane without a checkpoint takes over the checkpoint \
+                 of the lane of this name, once that lane has ended. Two files cannot name one pipeline here.",
             },
             "enabled": {
                 "type": "boolean",

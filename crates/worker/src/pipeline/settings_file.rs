@@ -14,7 +14,7 @@ use super::yaml::{self, MAX_BYTES};
 /// are the bytes of the file.
 ///
 /// # Errors
-/// All problems of the file.
+/// If the file has problems, with all of them.
 pub fn read_settings<T: DeserializeOwned>(path: &Path) -> Result<(T, Vec<u8>), Vec<Problem>> {
     let file: Arc<Path> = path.into();
     let failed = |message: String| vec![Problem::file(&file, message)];

@@ -368,7 +368,7 @@ fn members(result: &mut Schema, given: &Schema, key: &str) {
     }
 }
 
-/// Sets the description: the description of the place, else of the form, and the default.
+/// Sets the description and the default. The description is the place's own, or the form's if the place has none.
 fn describe(result: &mut Schema, given: &Schema) {
     let own = given.get("description").and_then(Value::as_str);
     let words = if result.contains_key("enum") { result.get("description").and_then(Value::as_str) } else { None };

@@ -18,7 +18,7 @@ use super::yaml::{Node, Value, join};
 /// The rules for tenants' files. By default, these files may have only literal secrets and public addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TenantRules {
-    /// `--tenant-files`: the rules hold for files too. They always hold for resources.
+    /// Whether the rules hold for files too: `--tenant-files`. They always hold for resources.
     pub for_files: bool,
     /// `--secrets-dir`: `{ file }` only below. `{pipeline}` stands for the name of the file, and `{directory}` for the
     /// name of the directory with the file, or for the namespace of a resource.
@@ -126,8 +126,8 @@ impl TenantRules {
         }
         let kinds = [SettingKind::Address, SettingKind::Proxy, SettingKind::Trust];
         for key in keys_of(own, "console", &kinds) {
-            let message = "the token is that of the operator's defaults, and goes only where these say: name a `token` \
-                           too, or leave this out";
+            let message = "the token comes from the operator's defaults, and is sent only where they say: write a \
+                           `token` too, or leave this out";
             let key_path = format!("console.{key}");
             problems.push(Problem::at(&own.nearest(&[key]).place, &key_path, Severity::Error, message));
         }
@@ -171,8 +171,8 @@ impl Names {
 /// Returns whether each tenant has the variables that begin with the prefix for itself, or all tenants share them.
 ///
 /// # Errors
-/// The prefix to use, if one tenant's prefix could begin another's. `S1_{pipeline}` is `S1_ACME` for `acme`, and the
-/// variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
+/// If one tenant's prefix could begin another's, with the prefix to use. `S1_{pipeline}` is `S1_ACME` for `acme`, and
+/// the variables of `acmecorp` begin with it. A second underscore would be the `-` of a name.
 pub fn is_own_prefix(prefix: &str) -> Result<bool, String> {
     let mut own = prefix.to_owned();
     for placeholder in PLACEHOLDERS {
@@ -209,7 +209,7 @@ struct Check<'a> {
     file: &'a Path,
     /// The name of a pipeline in this file.
     name: &'a str,
-    /// True for a resource. Its secrets are in Secrets of its namespace, whatever files may name.
+    /// Whether this is a resource. Its secrets are in Secrets of its namespace, whatever files may name.
     is_resource: bool,
     secrets: Option<PathBuf>,
     files: Option<PathBuf>,

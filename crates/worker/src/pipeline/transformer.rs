@@ -65,7 +65,7 @@ impl Pipeline {
     /// Maps the record of a test, and compares the event with what the test expects.
     ///
     /// # Errors
-    /// What is not as expected, one difference after the other.
+    /// If the event is not as expected, with all differences.
     pub fn run_test(&self, case: &Case) -> Result<(), String> {
         let origin = Origin::of(&self.name, self.console.url.host(), case.stream);
         let transformer = self.transformer(origin, case.sink.as_deref(), None, RedactionKeys::OfTests);

@@ -69,7 +69,7 @@ fn stream(root: &Node, pull: &PullSettings, sinks: &[Arc<SinkSettings>], problem
         sink.accepts(pull.stream) && sink.type_settings.as_sink_type().sends_console_notifications()
     };
     if pull.addition() == Some(Enrichment::Threats) && !sinks.iter().any(takes_threats) {
-        let message = "without effect: only a `syslog` sink with `content: integration` takes what is fetched";
+        let message = "without effect: only a `syslog` sink with `content: integration` uses the fetched values";
         warn("include", message.to_owned());
     }
     if pull.overlap.is_zero() && root.nearest(&["streams", name]).get("overlap").is_some() {
@@ -131,7 +131,7 @@ fn sink(node: &Node, settings: &SinkSettings, found: &mut Vec<(String, String)>)
             if let Some(path) = node.get("path").and_then(Node::text)
                 && path.contains('%')
             {
-                let message = "`%` stands in the name as it is: only {pipeline}, {stream} and {label.NAME} are filled in; \
+                let message = "`%` is not expanded: only {pipeline}, {stream} and {label.NAME} are filled in; \
                                rotate the file by renaming it";
                 found.push(("path".to_owned(), message.to_owned()));
             }

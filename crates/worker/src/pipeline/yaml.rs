@@ -18,7 +18,7 @@ use super::problem::{MAX_PROBLEMS, Place, Problem, Severity};
 pub(super) struct Node {
     pub value: Value,
     pub place: Place,
-    /// The value was refused and reported. It is skipped when the tree is read again.
+    /// Whether the value was refused and reported. It is skipped when the tree is read again.
     pub refused: Cell<bool>,
 }
 
@@ -390,8 +390,8 @@ fn explain(info: &str, line: &str) -> String {
         return format!("{info} (is the file YAML? the lines above are a whole document; TOML and INI are not read)");
     }
     if info.contains("parsing a flow") {
-        return "within { } and [ ] a comma stands between the parts, as in { a: 1, b: 2 }: one is missing before this \
-                place, or the closing bracket"
+        return "within { } and [ ] a comma is needed between the parts, as in { a: 1, b: 2 }: one is missing before \
+                this place, or the closing bracket"
             .to_owned();
     }
     if info.contains("in flow construct") {

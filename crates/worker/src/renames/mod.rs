@@ -69,7 +69,7 @@ pub struct Beginning<'a> {
     pub meter: &'a Meter,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// True with `run --once`: the lane does not wait for a command.
+    /// Whether this is `run --once`: the lane does not wait for a command.
     pub once: bool,
 }
 
@@ -218,8 +218,7 @@ impl Renames {
                     AGAIN_AFTER_ORPHANS
                 }
                 Ok(Step::Wait(reason, wait)) => {
-                    // A changed text is not logged again: the old checkpoint may stand still and move again for
-                    // minutes.
+                    // A changed text is not logged again: the old checkpoint may stop and move again for minutes.
                     let old = watch.as_ref().map(Watch::lane).cloned();
                     if logged.as_ref() != Some(&old) {
                         warn!(%pipeline, %stream, %sink, "the lane waits: {reason}");
@@ -248,7 +247,7 @@ impl Renames {
     /// Decides what the lane has to do next.
     ///
     /// # Errors
-    /// Why this cannot be decided.
+    /// If this cannot be decided, with the reason.
     async fn step(&self, lane: Beginning<'_>, watch: &mut Option<Watch>) -> Result<Step, Failure> {
         let id = lane.id();
         if let Err(failure) = self.list(&*lane.store()).await {
@@ -402,7 +401,7 @@ impl Renames {
             let known = self.known.lock();
             (known.files.has_pipeline(&old.pipeline), known.runs(old))
         };
-        let may_run = "may still run: waiting until its checkpoint stands still";
+        let may_run = "may still run: waiting until its checkpoint no longer changes";
         if has_file || runs {
             // This installation moves the checkpoint, so its movements so far say nothing about others.
             *watch = None;

@@ -19,7 +19,7 @@ pub struct Limits {
     lease: Duration,
     /// `--renamed-wait`; `None` is indefinitely.
     wait: Option<Duration>,
-    /// The shortest time after which a checkpoint stands still.
+    /// Minimum time without a change after which a checkpoint no longer moves.
     least: Duration,
 }
 
@@ -49,12 +49,12 @@ impl Limits {
 /// The movement of another lane's checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Movement {
-    /// The checkpoint has not stood still long enough.
+    /// The checkpoint has changed too recently.
     Moves,
     /// The checkpoint moved again and again after [`ELSEWHERE`].
     IsElsewhere,
     StandsStill,
-    /// The checkpoint has stood still for `--renamed-wait`.
+    /// The checkpoint has not changed for `--renamed-wait`.
     IsOver,
 }
 
@@ -117,7 +117,7 @@ impl Watch {
         }
     }
 
-    /// Returns the time to the next look at a checkpoint that stands still.
+    /// Returns the time to the next look at a checkpoint that no longer moves.
     pub fn until_over(&self, limits: Limits, now: Instant) -> Duration {
         let over = limits.wait.map(|wait| (self.still_since + limits.still() + wait).saturating_duration_since(now));
         over.map_or(limits.still(), |over| over.min(limits.still()))

@@ -73,7 +73,7 @@ struct Reporter {
     seen: HashMap<PathBuf, Arc<ResourceState>>,
     /// The last requests of this worker for each of its resources.
     written: HashMap<PathBuf, Written>,
-    /// True if the last request failed.
+    /// Whether the last request failed.
     is_failing: bool,
 }
 

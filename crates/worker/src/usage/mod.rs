@@ -97,7 +97,7 @@ pub struct UsageWriter {
     state_flags: String,
     writes: AtomicU64,
     lanes: Mutex<HashMap<LaneId, Arc<tokio::sync::Mutex<Kept>>>>,
-    /// True if a lane has begun whose stored counts are not read yet.
+    /// Whether a lane has begun whose stored counts are not read yet.
     has_unread: AtomicBool,
     /// Permits for the last writes of lanes.
     last_writes: Semaphore,
@@ -451,7 +451,7 @@ impl UsageWriter {
     }
 }
 
-/// Returns the text of an error, with the whole command that mends it.
+/// Returns the text of an error, with the whole command that corrects it.
 fn whole(error: &UsageStoreError, lane: &LaneId, state_flags: &str) -> String {
     with_lane(error.to_string(), lane, state_flags)
 }

@@ -210,7 +210,7 @@ async fn a_last_write_that_failed_is_made_up_for_when_the_lane_comes_back() {
         assert_eq!(stored(), (1_112, 0));
         assert!(shared.usage.lanes.lock().is_empty(), "nothing is kept of a lane that has ended");
 
-        // Another worker has written since: nobody knows whether it has added to these, so the time is a gap.
+        // Another worker has written since. It may have added to these counts, so the time is a gap.
         store.lost_answers.store(1, Ordering::Relaxed);
         session(&shared, &lane, 5).await;
         let (other, its_lane) = process(&store, clock);

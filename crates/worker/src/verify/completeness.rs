@@ -58,7 +58,7 @@ pub struct UnknownRecord {
 }
 
 impl CompletenessChecker {
-    /// `pull` is that of the lane. Records that its settings exclude are in the ledger, so they are compared too.
+    /// `pull` has the lane's settings. Records that its settings exclude are in the ledger, so they are compared too.
     /// Transient failures of the console are retried for `timeout`.
     pub fn new(
         client: Arc<Client>,

@@ -37,7 +37,7 @@ pub enum VerifyError {
     Ledger { lane: LaneId, segment: u64 },
     #[error("the dead letters, which are not missing, cannot be read: {0}")]
     DeadLetters(io::Error),
-    #[error("the list of what is missing cannot be written: {0}")]
+    #[error("the list of missing records cannot be written: {0}")]
     List(io::Error),
     #[error("what was delivered again earlier cannot be read: {0}")]
     Returned(String),

@@ -73,7 +73,7 @@ pub struct Account {
 struct StoredRepair {
     key: CheckpointKey,
     hour: Hour,
-    /// The whole hour was delivered again.
+    /// Whether the whole hour was delivered again.
     whole: bool,
     number: u32,
     checkpoint: LaneCheckpoint,
@@ -147,7 +147,8 @@ impl LedgerReader {
                 totals.merge(replayed.ledger.sums(&**replays, &key, hours).await?);
             }
         }
-        // Nothing says which records of the day an hour's repair has replaced, unless it is that of all its hours.
+        // Nothing says which records of the day an hour's repair has replaced, unless all hours of the day were
+        // repaired.
         totals.days.extend(
             repaired_days.into_iter().filter(|(_, (hours, _))| *hours == 24).map(|(day, (_, records))| (day, records)),
         );
@@ -261,8 +262,8 @@ impl Account {
         }
     }
 
-    /// The records of `hour` that the sink has acknowledged, those of repairs and replays included. `None` where the
-    /// ledger cannot say: the hour is not judged by sums.
+    /// Returns the records of `hour` that the sink has acknowledged, including the records of repairs and replays.
+    /// `None` where the ledger cannot say: the hour is not judged by sums.
     pub fn delivered(&self, hour: Hour) -> Option<Sum> {
         let is_counted = Accounting::of(self.lane.stream) == Accounting::Records;
         let from = self.ledger().delivered_from().filter(|from| is_counted && *from <= hour);

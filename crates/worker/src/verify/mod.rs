@@ -71,9 +71,9 @@ pub struct Selected {
 #[derive(Debug, Clone)]
 pub struct Verify {
     pub selected: Selected,
-    /// Deliver missing records.
+    /// Whether missing records are delivered.
     pub repair: bool,
-    /// Deliver the whole hour again if the ledger does not say which records are missing.
+    /// Whether the whole hour is delivered again if the ledger does not say which records are missing.
     pub resend: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct VerifyReport {
     pub hours: u64,
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
-    /// The lane had not stored yet that it is past the first of these hours.
+    /// Whether the lane had not stored yet that it is past the first of these hours.
     pub is_too_early: bool,
     /// The part that was compared with the former ledger, and the settings that it was made under.
     pub former: Option<String>,
@@ -118,7 +118,7 @@ pub struct IncompleteHours {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RepairResult {
     NotRequested,
-    /// No record is missing any more. The number is that of the delivered records.
+    /// No record is missing any more. The number counts the delivered records.
     Done(u64),
     /// The ledger does not say which records are missing. Only the whole hour can be delivered again.
     NeedsResend,
@@ -265,7 +265,7 @@ struct Job<'a> {
     shared: Arc<Shared>,
     ledger: LedgerReader,
     checker: CompletenessChecker,
-    /// The lane pulls something else now.
+    /// Whether the lane pulls something else now.
     other_settings: bool,
     progress: &'a VerifyProgress,
     usage: &'a CommandUsage,
@@ -608,8 +608,8 @@ impl Confirmed {
     }
 }
 
-/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. The ledger must still be that
-/// of `account`. `hours` is one hour, or a day of which the ledger has one count.
+/// Reads the records of `hours`, and compares them with the ledger as it is afterwards. The ledger must still be the
+/// ledger of `account`. `hours` is one hour, or a day of which the ledger has one count.
 async fn confirm(
     ledger: &mut LedgerReader,
     checker: &mut CompletenessChecker,

@@ -35,7 +35,7 @@ pub struct TokenEndpointSettings {
 /// How the server of a [`TokenRequest`] is reached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Connection<'a> {
-    /// With these certificates, and through this proxy.
+    /// The server is reached with these certificates, and through this proxy.
     Settings(&'a HttpSettings),
     /// The server is on this machine or its link, as the metadata servers of clouds are. Requests never go through a
     /// proxy.

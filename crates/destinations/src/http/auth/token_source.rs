@@ -38,7 +38,7 @@ pub(crate) enum Grant {
 pub(crate) struct Tokens {
     sources: Mutex<Vec<Weak<TokenSource>>>,
     aws: Mutex<Vec<Weak<AwsSource>>>,
-    /// No token is fetched, and no file of a connection to an endpoint is read.
+    /// Whether requests are only looked at: no token is fetched, and no file of a connection to an endpoint is read.
     is_unread: bool,
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct UsedSecrets {
     pub(crate) token: Option<SecretString>,
     /// The request was signed with these.
     pub(crate) aws: Option<AwsCredentials>,
-    /// The response refuses the signature or its credentials.
+    /// Whether the response refuses the signature or its credentials.
     pub(crate) signature_is_refused: bool,
 }
 

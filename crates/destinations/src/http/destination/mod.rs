@@ -70,7 +70,7 @@ pub(crate) struct Address<D> {
     /// Batches are posted here.
     pub(crate) endpoint: Endpoint,
     pub(crate) destination: D,
-    /// See [`Destination::prepare`].
+    /// Whether [`Destination::prepare`] has returned true.
     pub(crate) is_prepared: AtomicBool,
 }
 

@@ -146,7 +146,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Without path and query, as in all output.
+/// Writes the endpoint without path and query, as in all output.
 impl Serialize for Endpoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_short = self.url.path() == "/" && self.url.query().is_none();

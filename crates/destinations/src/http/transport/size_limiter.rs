@@ -24,7 +24,7 @@ struct State {
     lost_connections: u32,
     /// Boxed: most lanes have none.
     limit: Option<Box<Limit>>,
-    /// Boxed for the same reason.
+    /// Boxed: most lanes have none.
     refused: Option<Box<RefusedSize>>,
 }
 

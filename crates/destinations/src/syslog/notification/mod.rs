@@ -56,7 +56,7 @@ impl<'a> Notification<'a> {
     /// words.
     ///
     /// # Errors
-    /// The fewest bytes that the line takes, if they are more than `room`.
+    /// If the line takes more than `room` bytes, with the fewest bytes that it takes.
     pub fn line(&self, room: usize) -> Result<String, usize> {
         let line = match self {
             Self::Activity(facts) => Line::of(facts),
@@ -167,7 +167,7 @@ const CEF_THREAT: &[&str] = &["rt", "fileHash", "filePath", "duid", "osName", "c
 /// The keys of CEF:0 about anything else, in the console's order.
 const CEF_OTHER: &[&str] = &["suser", "duser", "userEmail", "ip", "duid", "osName", "cat", "rt"];
 
-/// The keys after those of both lists.
+/// The keys that follow the keys of both lists.
 const CEF_SCOPE: &[&str] =
     &["activityID", "activityType", "siteId", "siteName", "accountId", "accountName", "notificationScope"];
 

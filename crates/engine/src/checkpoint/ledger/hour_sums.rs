@@ -63,7 +63,7 @@ impl HourSums {
     /// Returns the sums of `hours`, including sums in the journal of `key`.
     ///
     /// # Errors
-    /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
+    /// If the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
     pub async fn read(
         &self,
         backend: &dyn CheckpointBackend,

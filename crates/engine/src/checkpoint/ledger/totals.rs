@@ -62,7 +62,7 @@ impl Ledger {
     /// identities.
     ///
     /// # Errors
-    /// When the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
+    /// If the journal cannot be read, or is shorter than it was: a running lane may have changed it meanwhile.
     pub async fn totals(
         &self,
         backend: &dyn CheckpointBackend,

@@ -128,7 +128,7 @@ async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() 
     assert_eq!(saved(&store).len(), 2);
 }
 
-/// Only a run with `once` ends after refusals: a worker tries until an operator has mended the store.
+/// Only a run with `once` ends after refusals: a worker tries until an operator has repaired the store.
 #[tokio::test(start_paused = true)]
 async fn a_store_has_refused_after_three_refusals_in_a_row() {
     let denied =

@@ -237,8 +237,8 @@ impl Poll {
     /// too large.
     ///
     /// # Errors
-    /// The error of the answer. The poll is ready to go on: [`Self::next_action`] gives the request that follows from
-    /// the failure.
+    /// If the answer is an error, with that error. The poll is ready to go on: [`Self::next_action`] gives the request
+    /// that follows from the failure.
     pub fn answered(&mut self, answer: Answer, now: Timestamp) -> Result<(), ConsoleError> {
         match &self.phase {
             Phase::Marking(_) | Phase::Done(_) => Ok(()),
@@ -604,7 +604,7 @@ impl Poll {
     }
 }
 
-/// Returns an answer that should be small. If it is too large, that is a transient failure.
+/// Returns an answer that should be small. A large one is a transient failure.
 fn small(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(cut) => ConsoleError::transient(cut.to_string()),

@@ -153,7 +153,7 @@ impl Met {
 pub(super) fn in_part(answer: Answer) -> Answer {
     answer.map_err(|error| match error {
         ConsoleError::TooLarge(_) => ConsoleError::transient(
-            "a record is too large for --memory-budget, and the console shows no less of it when asked for less",
+            "a record is too large for --memory-budget, and the console returns no less of it when less is requested",
         ),
         error => error,
     })

@@ -56,8 +56,8 @@ impl PullSettings {
         named(self.filters())
     }
 
-    /// Narrows the pull to the scopes that `console` names: its groups, else its sites, else its accounts. Findings are
-    /// requested for one scope at a time.
+    /// Narrows the pull to the scopes that `console` names. Groups are used first; without groups, sites; without
+    /// sites, accounts. Findings are requested for one scope at a time.
     #[must_use]
     pub fn with_scopes(mut self, console: &ConsoleSettings) -> Self {
         let lists =

@@ -93,7 +93,7 @@ impl Budget {
 /// Checks a program. Returns its source with the calls that measure arguments.
 ///
 /// # Errors
-/// Each refused part, with its place.
+/// If a part is refused, with all refused parts and their places.
 pub(super) fn check(source: &str, program: Program, budget: &mut Budget) -> Result<Measured, Vec<Diagnostic>> {
     let mut guard =
         Guard { found: Vec::new(), work: Vec::new(), types: BTreeMap::new(), arguments: Vec::new(), budget: *budget };

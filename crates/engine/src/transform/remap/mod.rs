@@ -162,7 +162,7 @@ impl Program {
     /// Compiles a program within the part of `budget` that the pipeline's other programs have left.
     ///
     /// # Errors
-    /// The compiler's diagnostics, with lines, columns and carets.
+    /// If the program cannot be compiled, with the compiler's diagnostics: lines, columns and carets.
     pub fn compile(source: &str, purpose: Purpose, budget: &mut Budget) -> Result<Self, String> {
         if source.len() > MAX_SOURCE {
             return Err(format!("{} bytes; a program has at most {MAX_SOURCE}", source.len()));

@@ -17,7 +17,7 @@ const MIN_TEXT: u64 = 1024;
 /// reports that.
 ///
 /// # Errors
-/// When the expression is too large.
+/// If the expression is too large.
 pub(super) fn work(pattern: &str) -> Result<u64, &'static str> {
     const TOO_LARGE: &str = "this regular expression is too large";
     let built = regex::RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build();

@@ -17,7 +17,7 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// Attributes that only 1.3.0 requires, or that may have been lost.
     pub required: &'static [&'static str],
-    /// Attributes of which 1.3.0, unlike 1.9.0, requires one; else empty.
+    /// Attributes of which 1.3.0, unlike 1.9.0, requires one. Empty if there are none.
     pub one_of: &'static [&'static str],
     /// Sorted by their names. An attribute without a row is the same in both versions.
     pub rows: &'static [Row],

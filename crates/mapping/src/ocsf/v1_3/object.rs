@@ -17,7 +17,7 @@ pub(super) struct Object<'a> {
 pub(super) struct Member<'a> {
     pub name: Cow<'a, str>,
     pub value: Cow<'a, str>,
-    /// 1.3.0 has the member, and it was written.
+    /// Whether 1.3.0 has the member, and it was written.
     pub is_written: bool,
 }
 

@@ -72,7 +72,7 @@ struct Observable<'a> {
     /// The path in the event of 1.9.0.
     name: Cow<'a, str>,
     value: Value<'a>,
-    /// 1.3.0 accepts the observable as it is.
+    /// Whether 1.3.0 accepts the observable as it is.
     is_same: bool,
     place: Place,
 }

@@ -1,4 +1,4 @@
-//! Classifies activities: by the table of activity types, else by the keys of `data`.
+//! Classifies activities: by the table of activity types, or by the keys of `data` if the table lacks the type.
 
 use s1_forwarder_record::Value;
 use s1_forwarder_record::activity::{Activity, ActivityData};
@@ -63,7 +63,7 @@ pub struct ActivityClass {
     /// The activity type, if it is a number.
     pub number: Option<u32>,
     pub subject: Subject,
-    /// The activity reports a detection.
+    /// Whether the activity reports a detection.
     pub is_alert: bool,
     categories: [Option<Category>; 3],
     types: [Option<EventType>; 3],
@@ -75,14 +75,14 @@ pub struct ActivityClass {
     pub severity: Option<Severity>,
     /// The kind of object that the activity is about; `None` if only the record names it.
     pub object: Option<Object>,
-    /// The activity switches something on or off.
+    /// Whether the activity switches something on or off.
     pub switched: Option<bool>,
     pub is_unknown: bool,
-    /// The console itself acted, not a user.
+    /// Whether the console itself acted, and not a user.
     pub is_system: bool,
-    /// A detection rule matched, so names of users belong to the rule's owner.
+    /// Whether a detection rule matched, so that names of users belong to the rule's owner.
     pub is_rule_alert: bool,
-    /// A user gave a role to another user.
+    /// Whether a user gave a role to another user.
     pub is_role_grant: bool,
 }
 

@@ -76,7 +76,7 @@ pub struct Entity<'a> {
     /// The site or the account.
     pub place: Value<'a>,
     place_id: Value<'a>,
-    /// The entity belongs to a group, the narrowest owner, or is the group itself.
+    /// Whether the entity belongs to a group, the narrowest owner, or is the group itself.
     pub is_of_group: bool,
 }
 

@@ -86,7 +86,7 @@ pub struct Users<'a> {
     pub remote: Option<Account<'a>>,
     /// The user who is logged in to the endpoint.
     pub logged_in: Value<'a>,
-    /// The actor changed the actor's own account.
+    /// Whether the actor changed the actor's own account.
     is_own: bool,
 }
 
@@ -184,13 +184,13 @@ struct Distinction<'a> {
     is_role: bool,
     by_user: bool,
     is_rule_alert: bool,
-    /// There is a name that is not `byUser`.
+    /// Whether there is a name that is not `byUser`.
     is_named: bool,
-    /// The record names the user who was changed.
+    /// Whether the record names the user who was changed.
     has_target: bool,
-    /// The actor is the user who was changed.
+    /// Whether the actor is the user who was changed.
     is_one_user: bool,
-    /// The record's id belongs to another user than the actor.
+    /// Whether the record's id belongs to another user than the actor.
     has_id_of_target: bool,
     /// The description of the user who acted, from a text.
     described: Described<'a>,

@@ -29,9 +29,9 @@ pub struct LaneDeadLetters {
 }
 
 impl LaneDeadLetters {
-    /// Reads the store. `live` has the checkpoints of all lanes, `kept` is of that of the lane. The
-    /// [`doubt`](Self::doubt) is of those that the lane has stored from `since` on. If `has_sums`, the ledger tells of
-    /// each hour which records were not delivered, so that their number is no matter.
+    /// Reads the store. `live` has the checkpoints of all lanes; `kept` belongs to the store of this lane. The
+    /// [`doubt`](Self::doubt) is about dead letters that the lane has stored from `since` on. If `has_sums`, the ledger
+    /// says for each hour which records were not delivered, so their number does not matter.
     pub async fn read(
         options: &Options,
         lane: &LaneId,
@@ -187,8 +187,8 @@ async fn stored(options: &Options, lane: &LaneId, live: &dyn Store, since: Times
 }
 
 /// Returns how many of the dead letters that were stored from this hour on are known to be replayed. The events of
-/// other commands, such as repairs, were no dead letters. The hour is that of storing. For records that are counted it
-/// is that of creation, which is no later, so that none of an earlier dead letter counts.
+/// other commands, such as repairs, were no dead letters. The hour is the hour of storing. For counted records it is
+/// the hour of creation, which is no later, so no replay of an earlier dead letter counts.
 async fn replayed(options: &Options, lane: &LaneId, from: Hour) -> Result<u64, VerifyError> {
     let replays = options.read_state(Some(&replays_area(&lane.pipeline))).await?;
     let mut replayed = 0;

@@ -16,7 +16,7 @@ const SETTLE: Duration = Duration::from_mins(2);
 /// Identities that are looked up at a time.
 const MAX_IN_MEMORY: usize = 100_000;
 const DIGITS: u64 = 32;
-/// Any 32 digits of a run that is shorter than two identities may be one.
+/// Number of digits of two identities. Any 32 digits of a shorter run may be an identity.
 const MAX_IDENTITY: usize = 64;
 /// The digits before each hyphen of a UUID.
 const HYPHENS: [u64; 4] = [8, 12, 16, 20];
@@ -34,9 +34,10 @@ const FIRST_POWER: u32 = 10;
 const ROUND: u64 = 50;
 /// One line in this number may have been removed as a copy, if a list has no copies.
 const COPIES: u64 = 20;
-/// The longest word of a heading. The text of another identity has a longer one.
+/// Maximum length of a word in a heading. The text of another identity has a longer one.
 const WORD: u64 = 15;
-/// The most identities of a row, with those of its other columns. A line with more of them has several rows.
+/// The maximum of identities in a row, with the identities in its other columns. A line with more identities has
+/// several rows.
 const SEVERAL: u64 = 20;
 /// The characters of a line that is an identity, without and with the hyphens of a UUID.
 const ALONE: [u64; 2] = [32, 36];
@@ -142,7 +143,7 @@ impl IdentityList {
 impl Lookup for IdentityList {
     fn target_text(&self) -> String {
         let Self { name, as_of, distinct, .. } = self;
-        format!("{name}: {distinct} identities, taken as what the destination had at {as_of}")
+        format!("{name}: {distinct} identities; they count as the destination's content at {as_of}")
     }
 
     fn max_identities_per_query(&self) -> usize {
@@ -172,8 +173,9 @@ impl Lookup for IdentityList {
         if let Some(cap) = self.cut_at() {
             let Self { name, lines, other_lines, .. } = self;
             return Err(Inconclusive::NoProof(format!(
-                "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been cut \
-                 at {cap}; give all identities of the lane, copies too and nothing else, or those of another window"
+                "{name} has {lines} lines with an identity and {other_lines} without one: a result may have been \
+                 truncated at {cap}; give all identities of the lane, copies too and nothing else, or the identities \
+                 of another window"
             )));
         }
         let copies = self.later.lock().occurrences(identities).map_err(|error| self.unread(&error))?;
@@ -192,7 +194,7 @@ impl Lookup for IdentityList {
 
 impl IdentityList {
     /// Returns the limit at which the result may have been truncated. Rows without an identity count, and so do copies
-    /// that somebody may have removed.
+    /// that a tool may have removed.
     fn cut_at(&self) -> Option<u64> {
         let Self { lines, other_lines, distinct, has_heading, has_empty_end, .. } = *self;
         let more = u64::from(has_heading) + u64::from(has_empty_end);
@@ -336,14 +338,14 @@ impl Base64 {
     }
 }
 
-/// Finds each 32 hex digits of a line that have no other digit next to them. The digits may have hyphens, as those of a
-/// UUID. Other digits that may be an identity are a [`Found::Later`]: 32 digits of a longer run, and shorter runs that
-/// have 32 digits together and no letter or digit between them, as of an identity that was folded or grouped.
+/// Finds each 32 hex digits of a line that have no other digit next to them. The digits may have hyphens, as in a UUID.
+/// Other digits that may be an identity are a [`Found::Later`]: 32 digits of a longer run, and shorter runs that have
+/// 32 digits together and no letter or digit between them, as of an identity that was folded or grouped.
 #[derive(Default)]
 struct Line {
     /// The last 32 hex digits since the last letter that is no hex digit.
     last: u128,
-    /// A bit for each of these digits, set if a run begins at it. The lowest bit is that of the last digit.
+    /// A bit for each of these digits, set if a run begins at it. The lowest bit belongs to the last digit.
     beginnings: u32,
     /// The digits since the last other character. No more than `MAX_IDENTITY` are kept.
     run: Vec<u8>,
@@ -356,16 +358,16 @@ struct Line {
     has_text: bool,
     /// The length of the word so far.
     word: u64,
-    /// True if the line has a text that no heading has.
+    /// Whether the line has a text that no heading has.
     is_row: bool,
     /// The last visible character.
     last_visible: u8,
-    /// True if the line has an empty value, as the row of an event without an identity.
+    /// Whether the line has an empty value, as the row of an event without an identity.
     has_empty: bool,
     /// Number of visible characters that only separate values.
     separators: u64,
     brackets: u64,
-    /// The last line was empty. It may be the end of the list.
+    /// Whether the last line was empty. It may be the end of the list.
     is_after_empty: bool,
     base64: Base64,
     /// The number of the line, which begins at 0.
@@ -374,7 +376,7 @@ struct Line {
     /// The visible characters of this line, of the last one, and of the one before.
     length: u64,
     lengths: [u64; 2],
-    /// A line had text.
+    /// Whether a line had text.
     has_begun: bool,
     has_heading: bool,
     /// Lines that are neither a heading nor the row of one event, and the numbers of the first and the last one, which
@@ -770,7 +772,7 @@ mod tests {
         // Separators of records and columns, colours, and the end of a file of DOS.
         let separated = format!("\u{1e}{{\"id\":\"{ONE}\"}}\n\u{1b}[1m{TWO}\u{1}x\u{1f}y\u{c}\r\n\u{1a}");
         assert_eq!(read(separated.as_bytes()).unwrap().distinct(), 2);
-        // In UTF-16, characters that are not Latin have such bytes, and those of other sets are no ASCII.
+        // In UTF-16, characters that are not Latin have such bytes, and the bytes of other sets are no ASCII.
         let other: Vec<u8> = format!("\u{feff}{ONE}\tПётр\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(read(&other).unwrap().distinct(), 1);
         assert_eq!(read(&[text.as_bytes(), b"M\xfcller\n"].concat()).unwrap().distinct(), 1);

@@ -1,4 +1,4 @@
-//! What is claimed of a lane's hours, and what is not.
+//! Decides which of a lane's events are missing, and in which hours nothing is claimed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -39,11 +39,11 @@ pub struct Judgement {
     /// Numbers of identities in all hours so far.
     pub owed: u64,
     pub present: u64,
-    /// True if the target may lack the first events: they may have been removed because of their age, or sent to
+    /// Whether the target may lack the first events: they may have been removed because of their age, or sent to
     /// another target.
     pub may_lack_beginning: bool,
-    /// Records of the window that changed too late to be compared, and those of them that a working lane would have
-    /// read.
+    /// Records of the window that changed too late to be compared. `overdue` counts those that a working lane would
+    /// have read.
     pub changed: u64,
     pub overdue: u64,
     leading: Leading,
@@ -227,8 +227,8 @@ impl Judgement {
         missing
     }
 
-    /// Claims nothing of hours in which the records that the ledger calls not delivered are others than those that the
-    /// settings exclude now, and the dead letters that were read: they may be what is not there.
+    /// Drops an hour if its undelivered records are not exactly these: the records that the settings exclude now, and
+    /// the dead letters that were read. The others may be the absent events.
     pub fn without_doubtful(
         &mut self,
         mut found: Vec<(Candidate, Option<String>)>,
@@ -258,8 +258,8 @@ impl Judgement {
         found
     }
 
-    /// Claims nothing of the end of a list that may have ended early: the last hours that have no event, and the two
-    /// before, since one of them may have been cut, and events may have been sent within an hour.
+    /// Drops the last hours without an event and the two hours before. The list may have been truncated in one of them,
+    /// and an event may be sent an hour late.
     fn leave_end(&mut self, lacking: &BTreeMap<Hour, u64>) {
         let rows = &self.report.hours;
         let is_empty = |(hour, row): &(&Hour, &HourRow)| lacking.get(hour) == Some(&row.owed);

@@ -198,9 +198,9 @@ async fn verify_lanes(
     lock.hold(comparing).await
 }
 
-/// How many of the missing records the lane has never read, as far as its ledger knows: by their ids where it has them,
-/// since a count may be that of records which the console has removed. Only the ledger of a repair without a
-/// destination will have them.
+/// Returns the number of missing records that the lane never read: by their ids if the ledger has ids, or by count. A
+/// count may include records that the console has removed. Only `verify --repair` without a destination enters these
+/// records in the ledger.
 async fn never_read(
     ledger: &LedgerReader,
     report: &DestinationReport,
@@ -258,7 +258,7 @@ struct LaneComparison<'a> {
     live: Arc<dyn Store>,
     /// Where the worker keeps the lane's dead letters.
     kept_dead_letters: KeptDeadLetters,
-    /// The ledger has the sums of delivered records of all hours that are compared.
+    /// Whether the ledger has the sums of delivered records of all hours that are compared.
     has_sums: bool,
     /// `None` if they were not needed yet.
     dead_letters: Option<LaneDeadLetters>,
@@ -590,7 +590,7 @@ impl LaneComparison<'_> {
         if is_given && let Some((full, most)) = full_hours(&self.judgement.report.hours, &lacking) {
             return Err(End::Unseen(format!(
                 "{}; hours that lack events and have exactly {most} of them: {full}, and no hour has more: the answer \
-                 of each hour may have been cut there; ask without a limit, or for another window",
+                 of each hour may have been truncated there; ask without a limit, or for another window",
                 self.target.lookup.target_text()
             )));
         }

@@ -71,7 +71,8 @@ pub struct OwedReader {
 }
 
 impl OwedReader {
-    /// `checker` reads only what the settings do not exclude. `transformer` is that of the lane, if it drops records.
+    /// `checker` reads only what the settings do not exclude. `transformer` is the lane's transformer, if it drops
+    /// records.
     pub fn new(checker: CompletenessChecker, transformer: Option<Transformer>) -> Self {
         Self { checker, transformer, changes: None }
     }
@@ -152,8 +153,8 @@ impl OwedReader {
         Ok(Some(records))
     }
 
-    /// Returns those of `asked` that the console shows in the same version, so that the lane still owes them. `ids` are
-    /// the ids of their records, by the hour of creation.
+    /// Returns the events of `asked` whose records the console shows in the same version, so that the lane still owes
+    /// them. `ids` are the ids of their records, by the hour of creation.
     ///
     /// # Errors
     /// If the console fails.

@@ -61,7 +61,7 @@ pub struct DestinationRepair<'a> {
     pub total: u64,
 }
 
-/// When identities were delivered again.
+/// The times at which identities were delivered again.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct History {
@@ -71,6 +71,8 @@ struct History {
 }
 
 impl DestinationRepair<'_> {
+    /// Delivers the missing events of a lane again, unless this is refused, or the destination has them meanwhile.
+    ///
     /// # Errors
     /// If the state cannot be used.
     pub async fn run(

@@ -24,7 +24,8 @@ pub struct DestinationReport {
     /// Parts of the requested time that could not be compared, and why.
     pub not_judged: Vec<String>,
     /// Events of which nothing is claimed, and that may be missing. They are not there, and may be dead letters, too
-    /// old, or after the end of a list. Or the lane should have read them and has not, or nobody names them any more.
+    /// old, or after the end of a list. Or the lane should have read them and has not, or neither the console nor the
+    /// ledger names them any more.
     pub doubted: u64,
     /// Why no answer is a proof. If set, no hour was compared.
     pub unseen: Option<String>,
@@ -74,8 +75,8 @@ pub struct HourRow {
     pub dead_letters: u64,
     /// Records that the console has meanwhile removed, or replaced by a newer version, and that are not there.
     pub gone: u64,
-    /// The destination has exactly what the ledger calls delivered, so that no record was asked for. Then `excluded`
-    /// has the dead letters too.
+    /// Whether the destination has exactly what the ledger calls delivered, so that no record was asked for. Then
+    /// `excluded` has the dead letters too.
     pub by_sums: bool,
     /// Some of the missing events.
     pub examples: Vec<MissingEvent>,

@@ -31,7 +31,7 @@ pub struct TargetReader {
     listed: Option<SortedIdentities>,
 }
 
-/// The events of an hour in which the destination's sum is that of the delivered events.
+/// The events of an hour in which the destination's sum is the sum of the delivered events.
 #[derive(Debug, Clone, Copy)]
 pub struct HasAll {
     pub events: u64,
@@ -43,6 +43,8 @@ impl TargetReader {
         Self { lookup, patience, questions: 0, known: None, listed: None }
     }
 
+    /// Returns the beginning of the events that the destination keeps.
+    ///
     /// # Errors
     /// If the answer is no proof.
     pub async fn retention(&self) -> Result<Retention, End> {
@@ -256,7 +258,7 @@ fn lacks(identity: Identity) -> Inconclusive {
 /// A destination that is busy is asked again, for as long as `patience`.
 ///
 /// # Errors
-/// The last one of `question`, if it is final or the patience has ended.
+/// If an error of `question` is final, or is the last one within `patience`.
 pub async fn until_answered<T>(
     patience: Duration,
     mut question: impl AsyncFnMut() -> Result<T, Inconclusive>,

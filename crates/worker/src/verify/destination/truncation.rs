@@ -12,8 +12,8 @@ const ROUND: u64 = 10;
 const FULL_HOURS: usize = 3;
 
 /// Returns whether the absent events are adjacent in the order of the identities, as in a sorted list that was
-/// truncated or lost a page. Identities are hashes, so events that were really lost are scattered. `copies` are those
-/// of all events, in this order.
+/// truncated or lost a page. Identities are hashes, so events that were really lost are scattered. `copies` has the
+/// number of copies of each event, in this order.
 pub fn is_cut(copies: &[u32]) -> bool {
     let runs =
         || copies.chunk_by(|one, other| (*one == 0) == (*other == 0)).filter(|run| run[0] == 0).map(<[u32]>::len);
@@ -33,7 +33,7 @@ fn runs_at_ends(copies: &[u32]) -> usize {
 }
 
 /// Finds a list with one question an hour, each answer truncated at the same number: the hours that lack events have
-/// that many, and no hour has more. Returns the number of these hours, and that of the events.
+/// that many, and no hour has more. Returns the number of these hours, and the number of events in each.
 pub fn full_hours(hours: &BTreeMap<Hour, HourRow>, lacking: &BTreeSet<Hour>) -> Option<(usize, u64)> {
     let lines = |row: &HourRow| row.present + row.duplicates;
     let most = hours.values().map(lines).max().filter(|most| *most >= ROUND)?;

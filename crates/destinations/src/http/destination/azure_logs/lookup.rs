@@ -129,7 +129,7 @@ impl Workspace {
         // A spelling may be in lower case, in upper case, or in both.
         let found = self.found(table, &condition, 3 * identities.len()).await?;
         let place = |found: Found| Some((identities.binary_search(&found.identity).ok()?, found.copies));
-        let foreign = || Inconclusive::NoProof(format!("{table} answers with an event that nobody asked for"));
+        let foreign = || Inconclusive::NoProof(format!("{table} returned an event that was not requested"));
         found.into_iter().map(|found| place(found).ok_or_else(foreign)).collect()
     }
 }
@@ -168,7 +168,7 @@ fn proof(response: &Response, table: &str) -> Result<Vec<Found>, Inconclusive> {
     let inconclusive = |reason: &str| Inconclusive::NoProof(view.excerpt(&format!("{table}: {reason}")));
     let result = table_of(response, table)?;
     let (Some(id), Some(count)) = (result.column("EventId"), result.column("n")) else {
-        return Err(inconclusive("the answer lacks a column that was asked for"));
+        return Err(inconclusive("the answer lacks a requested column"));
     };
     let time = result.column("t");
     let event = |row: &Vec<Value>| {

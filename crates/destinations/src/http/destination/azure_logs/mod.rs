@@ -409,7 +409,7 @@ fn write_text_columns(text: &str, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(crate) struct AzureLogs {
     form: Form,
-    /// A column had no room for all of its value since the last answer.
+    /// Whether a value was too long for its column since the last answer.
     is_shortened: AtomicBool,
 }
 

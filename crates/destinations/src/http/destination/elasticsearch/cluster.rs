@@ -24,6 +24,6 @@ pub(super) struct Cluster {
     pub(super) dataset: Option<&'static str>,
     /// The ingest pipeline that the settings name.
     pub(super) ingest_pipeline: Option<String>,
-    /// OpenSearch Serverless, which has no information about the cluster.
+    /// Whether this is OpenSearch Serverless, which has no information about the cluster.
     pub(super) is_serverless: bool,
 }

@@ -35,7 +35,7 @@ const INSTALL: &str = "install the assets of the SentinelOne integration in Kiba
 /// The ingest pipeline of a data stream.
 pub(super) struct Pipeline {
     pub(super) name: String,
-    /// There is no data stream yet: the first document creates it by its template.
+    /// Whether there is no data stream yet: the first document creates it by its template.
     pub(super) creates_stream: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn pipeline(cluster: &Cluster, dataset: &str, client: &SinkClie
     }
     let has = if found.is_empty() { "no ingest pipeline".to_owned() } else { format!("the ingest pipeline `{found}`") };
     Err(ProbeResult::Failed(format!(
-        "{base}: data stream `{name}` has {has}, not that of the SentinelOne integration: {INSTALL}"
+        "{base}: data stream `{name}` has {has}, and not the SentinelOne integration's: {INSTALL}"
     )))
 }
 

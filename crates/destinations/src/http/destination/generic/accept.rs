@@ -167,8 +167,8 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
         Some(name) => Outcome::warned(
             WarningReason::Failures,
             format!(
-                "the receiver answers with a success whose `{name}` is not 0 or empty: if it does not take such batches, say \
-             so with `accept`"
+                "the receiver answers with a success whose `{name}` is not 0 or empty: if it does not accept such \
+                 batches, say so with `accept`"
             ),
         ),
         None => Outcome::Delivered,
@@ -179,8 +179,8 @@ pub(crate) fn judge_unknown(response: &ResponseView<'_>) -> Outcome {
 fn page() -> Outcome {
     Outcome::warned(
         WarningReason::Page,
-        "the answer is a success and a page of HTML, as those of logins and proxies are: if the receiver does not take \
-         events so, correct `url`, or have `accept` read its answers",
+        "the answer is a success and a page of HTML, like the pages of logins and proxies: if the receiver does not \
+         accept events with it, correct `url`, or have `accept` read its answers",
     )
 }
 

@@ -71,7 +71,7 @@ pub(super) struct Acks {
     under_way: tokio::sync::RwLock<()>,
     /// When the collector was last asked. The task that holds the lock asks for all ids.
     last_query: tokio::sync::Mutex<Option<Instant>>,
-    /// The token has no acknowledgement, and the log says so.
+    /// Whether the token has no acknowledgement. The log says so once.
     unsupported: AtomicBool,
 }
 

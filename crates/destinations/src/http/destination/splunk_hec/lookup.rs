@@ -140,7 +140,7 @@ impl SearchHead {
             let place = identities.binary_search(&identity).ok()?;
             Some((place, count, row.index))
         };
-        let foreign = || Inconclusive::NoProof("the search answers with an event that nobody asked for".to_owned());
+        let foreign = || Inconclusive::NoProof("the search returned an event that was not requested".to_owned());
         rows.into_iter().map(|row| place(row).ok_or_else(foreign)).collect()
     }
 

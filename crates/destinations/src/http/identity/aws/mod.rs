@@ -131,7 +131,7 @@ impl AwsSource {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(0);
         let offset = date.duration_since(now).map_or_else(|error| -seconds(error.duration()), seconds);
         if (offset - self.clock_offset.load(Ordering::Relaxed)).abs() > CLOCK_TOLERANCE {
-            tracing::warn!(seconds = offset, "the clock of this machine differs from that of AWS");
+            tracing::warn!(seconds = offset, "this machine's clock differs from AWS's clock");
             self.clock_offset.store(offset, Ordering::Relaxed);
         }
     }

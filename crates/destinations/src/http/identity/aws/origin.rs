@@ -83,8 +83,8 @@ impl Origin {
         }
         if ambient.variable("AWS_EC2_METADATA_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
             return Err(
-                "the environment has no credentials of AWS, and AWS_EC2_METADATA_DISABLED forbids those of an \
-                        instance; give `access_key_id` and `secret_access_key`, or set AWS_ACCESS_KEY_ID"
+                "the environment has no credentials of AWS, and AWS_EC2_METADATA_DISABLED forbids the credentials of \
+                 an instance; give `access_key_id` and `secret_access_key`, or set AWS_ACCESS_KEY_ID"
                     .to_owned(),
             );
         }

@@ -23,8 +23,8 @@ pub(super) fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -
         return Ok(interval);
     }
     Err(Inconclusive::NoProof(format!(
-        "`{index}` has the {REFRESH} {interval}, and what is not refreshed is not found: refresh it and set an interval, \
-         or set `verify.settle` to more than the interval"
+        "`{index}` has the {REFRESH} {interval}, and a document is found only after a refresh: refresh it and set an \
+         interval, or set `verify.settle` to more than the interval"
     )))
 }
 
@@ -32,7 +32,7 @@ pub(super) fn refuse_rare_refresh(index: &str, interval: &str, most: Duration) -
 pub(super) fn refuse_hiding(name: &str, index: &Value) -> Result<(), Inconclusive> {
     if let Some(pipeline) = text(index, SEARCH_PIPELINE).filter(|pipeline| *pipeline != NO_PIPELINE) {
         return Err(Inconclusive::NoProof(format!(
-            "`{name}` has the {SEARCH_PIPELINE} `{pipeline}`, and what it leaves out of an answer is not seen"
+            "`{name}` has the {SEARCH_PIPELINE} `{pipeline}`, which may leave documents out of an answer"
         )));
     }
     if text(index, FROZEN) == Some("true") {

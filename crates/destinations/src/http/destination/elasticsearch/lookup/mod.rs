@@ -77,7 +77,7 @@ pub(super) struct ClusterLookup {
     pub(super) elsewhere: Vec<String>,
     /// The indices of the target when it was asked about first, and when they were made.
     pub(super) first: OnceLock<BTreeMap<String, Option<Timestamp>>>,
-    /// Replicas may lack documents for longer than a refresh takes, so the primary shards are asked.
+    /// Whether the primary shards are asked: replicas may lack documents for longer than a refresh takes.
     pub(super) asks_primaries: AtomicBool,
 }
 
@@ -114,7 +114,7 @@ impl ClusterLookup {
     async fn search(&self, target: &str, identities: &[Identity]) -> Result<Vec<(Identity, String)>, Inconclusive> {
         let response = self.post(target, self.question(identities)).await?;
         let found = proof(&response, target)?;
-        let foreign = || Inconclusive::NoProof(format!("{target} answers with a document that nobody asked for"));
+        let foreign = || Inconclusive::NoProof(format!("{target} returned a document that was not requested"));
         found.hits.hits.into_iter().map(|hit| hit.placed(identities).ok_or_else(foreign)).collect()
     }
 
@@ -189,7 +189,7 @@ impl ClusterLookup {
             indices.as_object().into_iter().flatten().filter_map(|(_, index)| index.get("aliases")?.as_object());
         for (alias, settings) in aliases.flatten() {
             if let Some(key) = NARROWING.into_iter().find(|key| settings.get(key).is_some()) {
-                let reason = format!("the alias `{alias}` has a `{key}`, and what it hides is not seen");
+                let reason = format!("the alias `{alias}` has a `{key}`, which may hide documents");
                 return Err(Inconclusive::NoProof(reason));
             }
         }

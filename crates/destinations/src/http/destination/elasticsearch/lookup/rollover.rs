@@ -1,4 +1,4 @@
-//! What the numbers of a target's indices say of documents that were removed.
+//! Finds out by the numbers of a target's indices whether documents were removed.
 
 use std::time::Duration;
 

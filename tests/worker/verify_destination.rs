@@ -13,7 +13,7 @@ use crate::support::double::{Double, FaultRule};
 use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::until;
-use crate::support::verify_destination::{self, ask, lanes, listed, settled, sum};
+use crate::support::verify_destination::{self, ask, lanes, listed, settled, settled_by_hour, sum};
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
@@ -680,6 +680,23 @@ async fn what_a_repair_cannot_deliver_becomes_dead_letters() {
     let exit = ask(&harness, &["--repair"]).await;
     let lane = &lanes(&exit)[0];
     assert_eq!((sum(lane, "dead_letters"), sum(lane, "missing"), &lane["returned"]), (3, 0, &Value::Null), "{lane}");
+}
+
+/// A repair has no flag that keeps any number of refused events, and names none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_is_refused_names_no_flag_of_another_command() {
+    let (harness, elastic) = delivered().await;
+    let there = elastic.contract(|elastic| elastic.in_target());
+    let hours = settled_by_hour(&harness, 22, 3).into_values();
+    let removed = hours.map(|hour| hour.into_iter().filter(|id| there.contains(id)).take(12).collect::<BTreeSet<_>>());
+    let removed = removed.max_by_key(BTreeSet::len).unwrap();
+    assert_eq!(removed.len(), 12);
+    remove(&elastic, &removed);
+    elastic.contract(|elastic| elastic.refuses = true);
+    let exit = ask(&harness, &["--repair"]).await;
+    let refused = lanes(&exit)[0]["returned"]["refused"].to_string();
+    assert!(refused.contains("events in a row and accepted none") && !refused.contains("--"), "{refused}");
+    assert!(!exit.stderr.contains("--accept-refusals"), "{}", exit.stderr);
 }
 
 /// What the cluster accepted into its failure store is there: to send it again would put it there again.

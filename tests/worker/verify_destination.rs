@@ -680,6 +680,14 @@ async fn what_a_repair_cannot_deliver_becomes_dead_letters() {
     let exit = ask(&harness, &["--repair"]).await;
     let lane = &lanes(&exit)[0];
     assert_eq!((sum(lane, "dead_letters"), sum(lane, "missing"), &lane["returned"]), (3, 0, &Value::Null), "{lane}");
+
+    // It was never there, so no rule of the cluster has removed it.
+    assert_eq!(harness.command(&["dead-letters", "purge", "--all"]).await.code, Some(0));
+    elastic.contract(|elastic| elastic.refuses = false);
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    let numbers = ["repaired", "vanished_again"].map(|number| lane["returned"][number].as_u64());
+    assert_eq!((exit.code, numbers), (Some(0), [Some(3), Some(0)]), "{lane}");
 }
 
 /// A repair has no flag that keeps any number of refused events, and names none.

@@ -1,6 +1,6 @@
 //! The dead letters of a lane: they are not missing at its destination.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::time::Duration;
 
@@ -152,6 +152,24 @@ impl LaneDeadLetters {
         }
         Ok(Some(settled))
     }
+}
+
+/// Returns the identities of the lane's dead letters that were stored from then on.
+pub async fn stored_since(
+    options: &Options,
+    lane: &LaneId,
+    since: Timestamp,
+) -> Result<HashSet<Identity>, VerifyError> {
+    let mut identities = HashSet::new();
+    for mut partition in partitions(options).await? {
+        while let Some(stored) = partition.next().await {
+            let (_, StoredDeadLetter { time, pipeline, stream, sink, identity, .. }) = stored.map_err(unread)?;
+            if time >= since && (LaneId { pipeline, stream, sink }) == *lane {
+                identities.insert(identity);
+            }
+        }
+    }
+    Ok(identities)
 }
 
 async fn partitions(options: &Options) -> Result<Vec<DeadLetterPartition>, VerifyError> {
@@ -379,5 +397,17 @@ mod tests {
             installation.count_by_command(part, 1).await;
             assert!(!installation.read(&none, true).await.are_stale, "{part:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_the_dead_letters_of_a_lane_since_then_are_read() {
+        let installation = Installation::new();
+        installation.store("acme", 0..2).await;
+        std::thread::sleep(Duration::from_millis(1));
+        let since = installation.options.clock.now();
+        installation.store("acme", 2..4).await;
+        installation.store("other", 4..6).await;
+        let stored = stored_since(&installation.options, &lane(), since).await.unwrap();
+        assert_eq!(stored, HashSet::from([identity(2), identity(3)]));
     }
 }

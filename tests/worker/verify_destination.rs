@@ -776,6 +776,34 @@ async fn purged_dead_letters_are_not_missing_although_a_repair_has_stored_others
     assert!(sum(&lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
 }
 
+/// Other lanes are judged and repaired between the comparison of a lane and its repair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_back_before_the_repair_is_not_sent() {
+    let (harness, elastic) = delivered().await;
+    let removed = choose(&harness, &elastic, &mut BTreeSet::new(), 3);
+    elastic.contract(|elastic| {
+        let documents = std::mem::take(&mut elastic.documents).into_iter();
+        let moved = |((index, id), mut document): ((String, String), Value)| {
+            if !removed.contains(&id) {
+                return ((index, id), document);
+            }
+            // That of another pipeline is no place of the event.
+            document["data_stream"]["namespace"] = json!("other");
+            (("elsewhere".to_owned(), id), document)
+        };
+        elastic.documents = documents.map(moved).collect();
+        // The comparison asks the target three times.
+        elastic.returns = Return::Target(3);
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    let numbers = ["found_meanwhile", "repaired"].map(|number| lane["returned"][number].as_u64());
+    assert_eq!((sum(lane, "missing"), numbers), (3, [Some(3), Some(0)]), "{lane}");
+    assert_eq!((exit.code, elastic.deliveries().len()), (Some(1), before), "{lane}");
+    assert_eq!(ask(&harness, &[]).await.code, Some(0));
+}
+
 /// What the cluster accepted into its failure store is there: to send it again would put it there again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_failure_store_has_is_not_missing() {

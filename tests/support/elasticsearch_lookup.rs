@@ -177,6 +177,8 @@ pub struct ElasticSearch {
     pub fails: bool,
     /// Whether each document is refused.
     pub refuses: bool,
+    /// Documents whose id begins with this are refused.
+    pub refuses_from: Option<char>,
     /// Name of the target; `None` for the data stream `TARGET`.
     pub name: Option<&'static str>,
     /// Whether the index `elsewhere` is hidden.
@@ -350,7 +352,7 @@ impl ElasticSearch {
         if self.documents.contains_key(&key) {
             return json!({ "create": { "status": 409, "error": { "type": "version_conflict_engine_exception" } } });
         }
-        if self.refuses {
+        if self.refuses || self.refuses_from.is_some_and(|first| key.1.starts_with(first)) {
             return json!({ "create": { "status": 400, "error": { "type": "document_parsing_exception" } } });
         }
         if self.drops {

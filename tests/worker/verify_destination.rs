@@ -13,7 +13,7 @@ use crate::support::double::{Double, FaultRule};
 use crate::support::elasticsearch_lookup::{ElasticSearch, Indices, Return, TARGET, TRAPS, Trap};
 use crate::support::harness::Harness;
 use crate::support::process::until;
-use crate::support::verify_destination::{self, ask, lanes, listed, settled, sum};
+use crate::support::verify_destination::{self, ask, ask_lane, lanes, listed, settled, settled_by_hour, sum};
 
 /// A day of activities, delivered to a cluster that is asked with other credentials.
 async fn delivered() -> (Harness, Double<ElasticSearch>) {
@@ -680,6 +680,128 @@ async fn what_a_repair_cannot_deliver_becomes_dead_letters() {
     let exit = ask(&harness, &["--repair"]).await;
     let lane = &lanes(&exit)[0];
     assert_eq!((sum(lane, "dead_letters"), sum(lane, "missing"), &lane["returned"]), (3, 0, &Value::Null), "{lane}");
+
+    // It was never there, so no rule of the cluster has removed it.
+    assert_eq!(harness.command(&["dead-letters", "purge", "--all"]).await.code, Some(0));
+    elastic.contract(|elastic| elastic.refuses = false);
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    let numbers = ["repaired", "vanished_again"].map(|number| lane["returned"][number].as_u64());
+    assert_eq!((exit.code, numbers), (Some(0), [Some(3), Some(0)]), "{lane}");
+}
+
+/// A repair has no flag that keeps any number of refused events, and names none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_that_is_refused_names_no_flag_of_another_command() {
+    let (harness, elastic) = delivered().await;
+    let there = elastic.contract(|elastic| elastic.in_target());
+    let hours = settled_by_hour(&harness, 22, 3).into_values();
+    let removed = hours.map(|hour| hour.into_iter().filter(|id| there.contains(id)).take(12).collect::<BTreeSet<_>>());
+    let removed = removed.max_by_key(BTreeSet::len).unwrap();
+    assert_eq!(removed.len(), 12);
+    remove(&elastic, &removed);
+    elastic.contract(|elastic| elastic.refuses = true);
+    let exit = ask(&harness, &["--repair"]).await;
+    let refused = lanes(&exit)[0]["returned"]["refused"].to_string();
+    assert!(refused.contains("events in a row and accepted none") && !refused.contains("--"), "{refused}");
+    assert!(!exit.stderr.contains("--accept-refusals"), "{}", exit.stderr);
+}
+
+/// The checkpoint was deleted, and all was delivered again. The dead letters of before explain nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_of_a_deleted_checkpoint_hide_no_missing_event() {
+    let elastic = Double::start(ElasticSearch { refuses: true, ..ElasticSearch::default() }).await;
+    let harness = Harness::new(|setup| {
+        setup.activities = 1_500;
+        setup.span = Duration::from_hours(24);
+    })
+    .await;
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    });
+    verify_destination::put(&harness, &sink);
+    let exit = harness.once(&["--accept-refusals", "acme/activities/siem"]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    elastic.contract(|elastic| elastic.refuses = false);
+    let deleted = harness.command(&["state", "delete", "acme/activities/siem"]).await;
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    let removed = choose(&harness, &elastic, &mut BTreeSet::new(), 20);
+    remove(&elastic, &removed);
+    let list = harness.path("list");
+    let exit = ask(&harness, &["--list", list.to_str().unwrap()]).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, sum(lane, "dead_letters"), sum(lane, "missing")), (Some(1), 0, 20), "{lane}");
+    assert_eq!(listed(&list), removed);
+}
+
+/// Dead letters that a repair has stored do not stand for those of the worker that were purged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purged_dead_letters_are_not_missing_although_a_repair_has_stored_others() {
+    let name = "logs-sentinel_one.threats-default";
+    let refuses_from = Some('7');
+    let elastic = Double::start(ElasticSearch { name: Some(name), refuses_from, ..ElasticSearch::default() }).await;
+    let harness = Harness::new(|setup| {
+        setup.threats = 400;
+        setup.span = Duration::from_hours(24);
+    })
+    .await;
+    let sink = json!({
+        "type": "elasticsearch", "name": "siem", "url": elastic.url(), "api_key": "d3JpdGVy",
+        "verify": { "api_key": "cmVhZGVy", "settle": "1ms" },
+    });
+    let streams = json!({ "threats": { "since": "10d" }, "activities": null });
+    harness.put_changed("acme", json!({ "sinks": [sink], "transform": { "schema": "ecs" }, "streams": streams }));
+    let exit = harness.once(&[]).await;
+    assert_eq!(exit.code, Some(0), "{}{}", exit.stdout, exit.stderr);
+    elastic.contract(|elastic| {
+        elastic.documents.retain(|(_, id), _| !id.starts_with('8'));
+        elastic.refuses_from = Some('8');
+    });
+    let lane = ask_lane(&harness, &[]).await;
+    let missing = sum(&lane, "missing");
+    assert!(missing > 3 && sum(&lane, "dead_letters") > 3, "{lane}");
+    let lane = ask_lane(&harness, &[&format!("--repair={missing}")]).await;
+    assert_eq!(lane["returned"]["dead_letters"], missing, "{lane}");
+    let lane = ask_lane(&harness, &[]).await;
+    assert!(lane["unseen"].is_null() && sum(&lane, "missing") == 0, "{lane}");
+    assert_eq!(harness.command(&["dead-letters", "purge", "--pipeline", "acme", "--limit", "3"]).await.code, Some(0));
+    let lane = ask_lane(&harness, &["--repair=3"]).await;
+    assert!(
+        lane["unseen"].as_str().is_some_and(|reason| reason.contains("the lane and commands have stored")),
+        "{lane}"
+    );
+    assert!(sum(&lane, "missing") == 0 && lane["returned"].is_null(), "{lane}");
+}
+
+/// Other lanes are judged and repaired between the comparison of a lane and its repair.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_back_before_the_repair_is_not_sent() {
+    let (harness, elastic) = delivered().await;
+    let removed = choose(&harness, &elastic, &mut BTreeSet::new(), 3);
+    elastic.contract(|elastic| {
+        let documents = std::mem::take(&mut elastic.documents).into_iter();
+        let moved = |((index, id), mut document): ((String, String), Value)| {
+            if !removed.contains(&id) {
+                return ((index, id), document);
+            }
+            // That of another pipeline is no place of the event.
+            document["data_stream"]["namespace"] = json!("other");
+            (("elsewhere".to_owned(), id), document)
+        };
+        elastic.documents = documents.map(moved).collect();
+        // The comparison asks the target three times.
+        elastic.returns = Return::Target(3);
+    });
+    let before = elastic.deliveries().len();
+    let exit = ask(&harness, &["--repair"]).await;
+    let lane = &lanes(&exit)[0];
+    let numbers = ["found_meanwhile", "repaired"].map(|number| lane["returned"][number].as_u64());
+    assert_eq!((sum(lane, "missing"), numbers), (3, [Some(3), Some(0)]), "{lane}");
+    assert_eq!((exit.code, elastic.deliveries().len()), (Some(1), before), "{lane}");
+    assert_eq!(ask(&harness, &[]).await.code, Some(0));
 }
 
 /// What the cluster accepted into its failure store is there: to send it again would put it there again.

@@ -373,11 +373,29 @@ async fn dead_letters_that_were_replayed_are_present() {
         let lines: Vec<String> = lines.iter().cloned().chain(uncut(lines.len())).collect();
         let exit = judge_threats(&harness, &lines).await;
         let lane = &lanes(&exit)[0];
-        let is_doubt = lane["unseen"].to_string().contains("replays are known to have delivered 2");
+        let is_doubt = lane["unseen"].to_string().contains("replays are known to have sent 2 again");
         assert_eq!((exit.code, is_doubt), (Some(1), is_purged), "{lane}");
         assert_eq!(sum(lane, "missing"), u64::from(!is_purged), "{lane}");
         assert_eq!(exit.stdout.contains(removed), !is_purged, "{lane}");
     }
+}
+
+/// A replay that is refused again leaves as many dead letters as before, and all of them are known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_that_were_refused_again_are_not_missing() {
+    let harness = two_streams().await;
+    dead_threats(&harness, 3).await;
+    let exit = harness.command(&["dead-letters", "replay", "--pipelines", "pipelines", "--stream", "threats"]).await;
+    assert!(exit.stdout.contains("0 delivered, 3 refused again"), "{}{}", exit.stdout, exit.stderr);
+    let lines: Vec<String> = harness.sink.ledger().counts().into_keys().collect();
+    let lines: Vec<String> = lines.iter().cloned().chain(uncut(lines.len())).collect();
+    let exit = judge_threats(&harness, &lines).await;
+    let lane = &lanes(&exit)[0];
+    assert_eq!((exit.code, sum(lane, "dead_letters"), sum(lane, "missing")), (Some(0), 3, 0), "{lane}");
+    assert_eq!(harness.command(&["dead-letters", "purge", "--pipeline", "acme", "--limit", "1"]).await.code, Some(0));
+    let exit = judge_threats(&harness, &lines).await;
+    let lane = &lanes(&exit)[0];
+    assert!(exit.code == Some(1) && lane["unseen"].is_string(), "{lane}");
 }
 
 /// Delivers all but some threats, which the sink refuses.

@@ -306,7 +306,7 @@ impl Replay<'_> {
         self.usage.take(&delivery.meter.metrics, StoredPart::Usage);
         self.usage.write_if_due().await;
         let done = fates.settled();
-        open.delivered.extend(delivered(lane, &batch, &stored, &done, &fates.dead_lettered()));
+        open.delivered.extend(entered(lane, &batch, &stored, &done, &fates.dead_lettered()));
         let refused = usize::try_from(dead_letters() - before).unwrap_or(done.len()).min(done.len());
         let left = batch.len() - done.len();
         // Events whose refusal ended the delivery.
@@ -471,9 +471,10 @@ fn push(batch: &mut Batch, letter: &StoredDeadLetter, unsent: Option<Unsent>) {
     });
 }
 
-/// Returns the events of a batch that the sink has acknowledged, if the ledger of the lane has its records. `stored`
-/// has the time of each dead letter. `dead_lettered` are dead letters again.
-fn delivered(
+/// Returns the events of a batch that enter the ledger of replays: those that the sink has acknowledged, if the ledger
+/// of the lane has its records. `stored` has the time of each dead letter. `dead_lettered` are dead letters again. They
+/// enter too where nothing sums up the records: the store has one dead letter where two were counted.
+fn entered(
     lane: &LaneId,
     batch: &Batch,
     stored: &[Timestamp],
@@ -481,7 +482,8 @@ fn delivered(
     dead_lettered: &[usize],
 ) -> Vec<Replayed> {
     let accounting = Accounting::of(lane.stream);
-    let delivered = settled.iter().filter(|index| dead_lettered.binary_search(index).is_err());
+    let is_summed_up = accounting == Accounting::Records;
+    let entered = settled.iter().filter(|index| !is_summed_up || dead_lettered.binary_search(index).is_err());
     let replayed = |index: &usize| {
         let event = batch.event(*index)?;
         let created = match accounting {
@@ -493,7 +495,7 @@ fn delivered(
         };
         Some(Replayed { lane: lane.clone(), created, identity: event.identity })
     };
-    delivered.filter_map(replayed).collect()
+    entered.filter_map(replayed).collect()
 }
 
 /// Adds the replayed events to the checkpoint under `key`, whose ledger has only replayed events.

@@ -215,7 +215,11 @@ fn print_lane(report: &DestinationReport) -> std::io::Result<()> {
             (not_visible, "delivered again, and not to be seen yet"),
             (dead_letters, "became dead letters: the destination refused them"),
             (found_meanwhile, "not delivered: they are there now"),
-            (vanished_again, "not delivered: they vanished again within a day: a rule of the destination?"),
+            (
+                vanished_again,
+                "not delivered: a repair of the last day has sent them, and they are not there: does the destination \
+                 drop them?",
+            ),
             (gone, "not delivered: the console no longer shows them in this version"),
         ] {
             if *count > 0 {

@@ -78,6 +78,8 @@ pub struct SinkHealth {
     warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
     /// Whether refusals of any number become dead letters.
     accepts_refusals: bool,
+    /// True if errors name no flag with which refusals are accepted.
+    has_no_flag: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
     /// Refused events that could not be stored while the sink accepted others. They do not count as refusals in a run.
@@ -89,6 +91,12 @@ impl SinkHealth {
     /// none ends the lane.
     pub fn new(accepts_refusals: bool) -> Self {
         Self { accepts_refusals, ..Self::default() }
+    }
+
+    /// Makes errors name no flag with which refusals are accepted: the command has none.
+    #[must_use]
+    pub fn without_flag(self) -> Self {
+        Self { has_no_flag: true, ..self }
     }
 
     /// Returns how the sink answers at the moment.
@@ -146,6 +154,10 @@ impl SinkHealth {
 
     pub(super) fn accepts_refusals(&self) -> bool {
         self.accepts_refusals
+    }
+
+    pub(super) fn has_no_flag(&self) -> bool {
+        self.has_no_flag
     }
 
     pub(super) fn blocked(&self) -> MutexGuard<'_, Blocked> {

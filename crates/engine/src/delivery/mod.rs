@@ -527,9 +527,8 @@ impl BatchDelivery<'_> {
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
             let prefix = if is_alone { "" } else { "before that, " };
             let blame = format!(
-                "{prefix}record {record} alone has failed for over an hour, while the sink accepted others; if the record \
-                 is to blame, {}",
-                self.to_keep_refused()
+                "{prefix}record {record} alone has failed for over an hour, while the sink accepted others{}",
+                self.to_keep_refused("the record is")
             );
             reason = format!("{reason}; {blame}");
         }
@@ -656,24 +655,29 @@ impl BatchDelivery<'_> {
         if by_sink.is_none() {
             return Err(Failure::program_failed(format!(
                 "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \
-                 letter; the lane goes on when its file changes; if the events are to blame, {}",
+                 letter; the lane goes on when its file changes{}",
                 first.reason,
-                self.to_keep_refused()
+                self.to_keep_refused("the events are")
             )));
         }
         Err(Failure::refused_all(format!(
             "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
-             letter; if the events are to blame, {}",
+             letter{}",
             first.reason,
-            self.to_keep_refused()
+            self.to_keep_refused("the events are")
         )))
     }
 
-    /// Returns the end of an error, which says how refused events become dead letters.
-    fn to_keep_refused(&self) -> String {
+    /// Returns the end of an error, which says how refused events become dead letters. `events_are` is the subject of
+    /// the sentence with its verb. Empty if the command has no flag for that.
+    fn to_keep_refused(&self, events_are: &str) -> String {
+        if self.delivery.health.has_no_flag() {
+            return String::new();
+        }
         let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
         format!(
-            "start again with the flag that keeps them as dead letters: --accept-refusals {pipeline}/{stream}/{sink}"
+            "; if {events_are} to blame, start again with the flag that keeps them as dead letters: --accept-refusals \
+             {pipeline}/{stream}/{sink}"
         )
     }
 

@@ -464,6 +464,27 @@ async fn refusals_that_are_accepted_by_command_become_dead_letters_in_any_number
     assert_eq!((case.stored().len(), case.counted()), (30, (0, 30)));
 }
 
+/// A command without the flag does not name it.
+#[tokio::test(start_paused = true)]
+async fn an_error_names_the_flag_only_if_the_command_has_it() {
+    for has_flag in [true, false] {
+        let health = || if has_flag { SinkHealth::default() } else { SinkHealth::default().without_flag() };
+        let mut case = Case::new((0..60).map(|_| Outcome::Refused("no".to_owned())));
+        case.delivery.health = health();
+        let error = format!("{:?}", case.deliver(15, None).await.result);
+        assert!(error.contains("no event of this batch became a dead letter"), "{error}");
+        assert_eq!(error.contains("if the events are to blame, start again"), has_flag, "{error}");
+        assert_eq!(error.contains("--accept-refusals"), has_flag, "{error}");
+
+        let mut case = blocked("200");
+        case.delivery.health = health();
+        let seen = tokio::time::timeout(Duration::from_hours(2), case.deliver(4, None)).await;
+        assert!(seen.is_err() && state(&case).contains("record 2 alone has failed"), "{}", state(&case));
+        assert_eq!(state(&case).contains("if the record is to blame, start again"), has_flag, "{}", state(&case));
+        assert_eq!(state(&case).contains("--accept-refusals"), has_flag, "{}", state(&case));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn health_reports_a_temporary_refusal_until_the_sink_answers() {
     let later = || Outcome::Failed(Failure::transient_after("busy", Some(Duration::from_mins(1))));

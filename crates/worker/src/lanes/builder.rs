@@ -98,6 +98,8 @@ pub struct LaneStart {
     pub deadline: Deadline,
     /// The shard of the lane's pipeline.
     pub shard: u32,
+    /// The command has no `--accept-refusals`.
+    pub has_no_flag: bool,
 }
 
 struct LaneEndpoints {
@@ -186,13 +188,14 @@ impl LaneBuilder {
         let LaneEndpoints { client, schema, ocsf_version, sink, target } = self.endpoints(spec, start.shard)?;
         let steps = self.steps(spec, schema)?;
         let has_programs = steps.as_ref().is_some_and(|steps| steps.has_programs());
+        let health = SinkHealth::new(self.options.accept_refusals.contains(&spec.id));
         let delivery = Arc::new(Delivery {
             sink,
             retry: spec.sink.common.retry,
             dead_letters: self.dead_letters.clone(),
             meter: meter.clone().labelled(&spec.transform.labels),
             clock: self.options.clock,
-            health: SinkHealth::new(self.options.accept_refusals.contains(&spec.id)),
+            health: if start.has_no_flag { health.without_flag() } else { health },
             throttle: Throttle::new(spec.sink.concurrency()),
             deadline: start.deadline,
         });

@@ -314,6 +314,7 @@ impl LaneRunner {
             once: self.once_timeout().is_some(),
             deadline: self.deadline.clone(),
             shard: self.shard,
+            has_no_flag: self.is_detached(),
         };
         let build = || self.shared.lane_builder.build_lane(&self.spec, meter, start);
         let built = self.spec.span().in_scope(|| catch_panic(&self.spec.id, build)).map_err(Failure::transient)?;

@@ -157,6 +157,11 @@ impl Judgement {
         accounted == delivered || *accounted == settled
     }
 
+    /// Returns whether the ledger says that every accounted record of the hour was delivered.
+    pub fn has_delivered_all(&self, hour: Hour) -> bool {
+        self.ledger.get(&hour).is_some_and(|HourSums { accounted, delivered }| accounted == delivered)
+    }
+
     pub fn candidates(&self) -> usize {
         self.candidates.len()
     }

@@ -549,7 +549,14 @@ impl LaneComparison<'_> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
-        let dead = self.dead_letters().await?.occurrences(&identities(&candidates))?;
+        let dead_letters = self.dead_letters().await?;
+        let mut dead = dead_letters.occurrences(&identities(&candidates))?;
+        let are_stale = dead_letters.are_stale;
+        for (candidate, copies) in candidates.iter().zip(&mut dead) {
+            if are_stale && self.judgement.has_delivered_all(candidate.hour) {
+                *copies = 0;
+            }
+        }
         for (Candidate { owed, hour }, _) in candidates.iter().zip(&dead).filter(|(_, copies)| **copies > 0) {
             let mut dead_letter = Sum::default();
             dead_letter.add(owed.identity);
@@ -622,7 +629,14 @@ impl LaneComparison<'_> {
     async fn find_outside_target(&mut self, candidates: &[Candidate]) -> Result<HashMap<Identity, String>, End> {
         let identities = identities(candidates);
         let places = self.target.find_outside_target(&identities).await?;
-        let of_former_lanes = self.dead_letters().await?.places(&identities)?;
+        let dead_letters = self.dead_letters().await?;
+        let mut of_former_lanes = dead_letters.places(&identities)?;
+        let are_stale = dead_letters.are_stale;
+        for (candidate, place) in candidates.iter().zip(&mut of_former_lanes) {
+            if are_stale && self.judgement.has_delivered_all(candidate.hour) {
+                *place = None;
+            }
+        }
         let placed = places.into_iter().zip(of_former_lanes).map(|(place, other)| place.or(other));
         Ok(identities.into_iter().zip(placed).filter_map(|(identity, place)| Some((identity, place?))).collect())
     }

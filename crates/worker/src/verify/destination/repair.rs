@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::super::completeness::window;
 use super::super::{Redelivered, Redelivery, Selected, VerifyError};
+use super::dead_letters::stored_since;
 use super::judgement::{Candidate, MAX_RETURNED};
 use super::owed_reader::IDS;
 use super::report::{DestinationReport, RepairReport};
@@ -111,20 +112,23 @@ impl DestinationRepair<'_> {
         for part in of_hours.flat_map(|candidates| candidates.chunks(IDS)) {
             let Some(Candidate { hour, .. }) = part.first() else { continue };
             tried += part.len();
-            match self.send(&spec, *hour, part, stop).await? {
+            let sent_at = self.shared.options.clock.now();
+            let refused = match self.send(&spec, *hour, part, stop).await? {
                 Ok(Redelivered { delivered, dead_letters }) => {
                     sent.delivered += delivered;
                     sent.dead_letters += dead_letters;
+                    if dead_letters > 0 { self.refused_since(&spec.id, sent_at).await } else { HashSet::new() }
                 }
                 Err(reason) => {
                     result.refused = Some(reason);
                     break;
                 }
-            }
+            };
             done = tried;
             // Only an event that was delivered can vanish again. After a kill, a part is sent once more if it is still
             // missing.
-            history.extend(part.iter().map(|candidate| (candidate.owed.identity.to_string(), now.micros())));
+            let delivered = part.iter().map(|candidate| candidate.owed.identity).filter(|id| !refused.contains(id));
+            history.extend(delivered.map(|identity| (identity.to_string(), now.micros())));
             self.remember(&spec.id, history.clone()).await?;
         }
         let Redelivered { delivered, dead_letters } = sent;
@@ -138,6 +142,15 @@ impl DestinationRepair<'_> {
             self.audit(&*lookup, &missing, &visible, now);
         }
         Ok(result)
+    }
+
+    /// Returns the events of the lane that the destination has refused since then. Empty if the dead letters cannot be
+    /// read.
+    async fn refused_since(&self, lane: &LaneId, since: Timestamp) -> HashSet<Identity> {
+        stored_since(&self.shared.options, lane, since).await.unwrap_or_else(|error| {
+            warn!(%error, "it is not known which events of a repair became dead letters: none is sent again for a day");
+            HashSet::new()
+        })
     }
 
     /// Returns why nothing is sent. `None` if the repair may send.

@@ -46,7 +46,7 @@ pub struct RepairReport {
     pub dead_letters: u64,
     /// Events that are there now, before the repair has sent them: they are not sent.
     pub found_meanwhile: u64,
-    /// Events that were delivered again within the last day, and vanished again: they are not sent.
+    /// Events that a repair of the last day has sent, and that are not there: they are not sent again.
     pub vanished_again: u64,
     /// Records that the console did not show any more.
     pub gone: u64,

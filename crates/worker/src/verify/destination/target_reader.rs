@@ -305,3 +305,26 @@ pub async fn in_parts<T>(
     }
     Ok(answers)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A destination may name any wait.
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_destination_is_asked_no_longer_than_the_patience() {
+        for (retry_after, expected) in
+            [(None, 6), (Some(Duration::from_secs(5)), 3), (Some(Duration::from_hours(10)), 2)]
+        {
+            let started_at = Instant::now();
+            let mut questions = 0;
+            let answer: Result<(), _> = until_answered(Duration::from_secs(10), async || {
+                questions += 1;
+                Err(Inconclusive::Later { reason: "429".to_owned(), retry_after })
+            })
+            .await;
+            assert!(answer.is_err());
+            assert_eq!((questions, started_at.elapsed()), (expected, Duration::from_secs(10)), "{retry_after:?}");
+        }
+    }
+}

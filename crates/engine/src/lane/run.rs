@@ -98,14 +98,7 @@ impl Lane {
                 step = match step {
                     LaneStep::Open(wait) => in_span(running.lane.span(), running.open(wait)).await,
                     LaneStep::Wait(open, next) => {
-                        let asleep = pin!(sleep_until(open.wakes_at(next.at)));
-                        if open.schedule.waits_for_console() {
-                            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
-                            let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
-                            running.stop.run_until_cancelled(select(asleep, changed)).await;
-                        } else {
-                            running.stop.run_until_cancelled(asleep).await;
-                        }
+                        running.wait(&open, next.at).await;
                         running.after_wait(open, next)
                     }
                     LaneStep::Write(open, next) => in_span(running.lane.span(), running.write_due(open, next)).await,
@@ -154,6 +147,19 @@ impl RunningLane {
         };
         self.report_next_attempt(at, is_refused);
         LaneStep::Wait(open, NextPoll { pass, at })
+    }
+
+    /// Sleeps until `poll_at`, until a checkpoint is due, or until the lane is asked to stop. A lane whose passes the
+    /// console refused wakes up, too, if requests use another token.
+    async fn wait(&self, open: &OpenLane, poll_at: Instant) {
+        let asleep = pin!(sleep_until(open.wakes_at(poll_at)));
+        if open.schedule.waits_for_console() {
+            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
+            let changed = Box::pin(self.lane.client.token_changed_since(open.token_changes));
+            self.stop.run_until_cancelled(select(asleep, changed)).await;
+        } else {
+            self.stop.run_until_cancelled(asleep).await;
+        }
     }
 
     /// Returns the next step of a lane that wakes up.

@@ -270,8 +270,7 @@ impl PullStage<'_> {
             }
             error => error.advice(self.lane.pull.stream, self.has_answered, self.lane.client.names_ids()),
         };
-        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        let reason = format!("{}{error}{advice}", self.prefix);
+        let reason = format!("{}{error}{}", self.prefix, advice::suffix(advice));
         self.show(Failure::from(error).map_reason(|_| reason))
     }
 }

@@ -213,13 +213,23 @@ pub async fn check_segments(live: &dyn CheckpointBackend, lane: &LaneId) -> Resu
         let Some(bytes) = live.load(&key).await? else { return Ok(()) };
         match LaneCheckpoint::decode(&bytes)?.check_journal(live, &key).await {
             Ok(()) => return Ok(()),
-            // A running lane may have removed the segment meanwhile.
-            Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
-            Err(StateError::Journal { segment, .. }) => {
-                return Err(VerifyError::Ledger { lane: lane.clone(), segment });
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => may_retry(error, &mut retries, lane)?,
         }
+    }
+}
+
+/// Counts a retry if another attempt may read the journal: a running lane may have removed the segment meanwhile.
+///
+/// # Errors
+/// If another attempt would not help.
+fn may_retry(error: StateError, retries: &mut usize, lane: &LaneId) -> Result<(), VerifyError> {
+    match error {
+        StateError::Journal { .. } if *retries < MAX_RETRIES => {
+            *retries += 1;
+            Ok(())
+        }
+        StateError::Journal { segment, .. } => Err(VerifyError::Ledger { lane: lane.clone(), segment }),
+        error => Err(error.into()),
     }
 }
 
@@ -250,12 +260,8 @@ impl Account {
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
             match detail.read(ledger(&checkpoint, which), live, &key, hours.clone()).await {
                 Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),
-                Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
                 // The journal of the position is not read here.
-                Err(StateError::Journal { segment, .. }) => {
-                    return Err(VerifyError::Ledger { lane: lane.clone(), segment });
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => may_retry(error, &mut retries, lane)?,
             }
         }
     }

@@ -7,6 +7,11 @@ mod one_file;
 mod output;
 mod pretty;
 mod process;
+#[cfg(feature = "traces")]
+mod traces;
+#[cfg(not(feature = "traces"))]
+#[path = "no_traces.rs"]
+mod traces;
 mod unmapped;
 mod variables;
 mod worker_args;

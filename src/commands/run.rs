@@ -15,16 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::output::{Table, print_lines};
+use super::traces::TraceArgs;
 use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, note, print_line};
 use crate::checkpoint::LaneId;
 use crate::server::{Server, WebConfig, WorkerView};
-#[cfg(feature = "traces")]
-use crate::settings::{AddressPolicy, HttpSettings, Tls};
 use crate::settings::{Period, PeriodError};
-#[cfg(feature = "traces")]
-use crate::state::process_identity;
-#[cfg(feature = "traces")]
-use crate::telemetry::Traces;
 use crate::telemetry::{LaneMetrics, Silence, Telemetry, describe_skipped};
 use crate::worker::{DEFAULT_LISTEN, OnceReport, Options, Worker, raise_limit, run_once};
 
@@ -50,14 +45,8 @@ pub struct Args {
     #[command(flatten)]
     timeout: TimeoutArgs,
 
-    /// Export a trace of each delivered batch to an OpenTelemetry collector over HTTP, such as http://collector:4318
-    /// [default: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, else none]
-    ///
-    /// The other variables of OpenTelemetry hold too, such as OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER and
-    /// OTEL_EXPORTER_OTLP_HEADERS.
-    #[cfg(feature = "traces")]
-    #[arg(long, value_name = "URL", value_parser = collector)]
-    otlp_traces: Option<url::Url>,
+    #[command(flatten)]
+    traces: TraceArgs,
 
     /// Time that a new lane waits for `state rename` if a renamed pipeline probably had its checkpoint; then the lane
     /// begins at `since`
@@ -79,13 +68,6 @@ pub struct Args {
     /// are to blame. Can be given several times.
     #[arg(long, value_name = "PIPELINE/STREAM/SINK")]
     accept_refusals: Vec<LaneId>,
-}
-
-/// Parses the URL of a collector. `collector:4318` alone would be one of the scheme `collector`.
-#[cfg(feature = "traces")]
-fn collector(text: &str) -> Result<url::Url, String> {
-    let url = text.parse::<url::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| "write http://HOST:PORT or https://HOST:PORT, such as http://collector:4318".to_owned())
 }
 
 /// The value of `--renamed-wait`.
@@ -121,8 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let telemetry = Arc::new(Telemetry::new().counting_labels(args.metrics_labels.clone()));
     let signals = Signals::new()?;
-    #[cfg(feature = "traces")]
-    let traces = start_traces(args.otlp_traces.as_ref())?;
+    let traces = args.traces.start()?;
     let listen = args.process.listen.as_deref().or((!args.once).then_some(DEFAULT_LISTEN));
     let server = match listen {
         Some(listen) => Some(Serving::start(listen, &args.process, &telemetry).await?),
@@ -136,40 +117,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(server) = server {
         server.end().await?;
     }
-    #[cfg(feature = "traces")]
-    if let Some(traces) = traces {
-        // The shutdown blocks until the exporter's thread has sent the rest.
-        tokio::task::spawn_blocking(|| traces.shutdown()).await?;
-    }
+    traces.end().await?;
     Ok(code)
 }
-
-/// Exports traces if the flag or the variables of OpenTelemetry ask for it.
-#[cfg(feature = "traces")]
-fn start_traces(endpoint: Option<&url::Url>) -> anyhow::Result<Option<Traces>> {
-    let variable = |name| std::env::var(name).is_ok_and(|value: String| !value.is_empty());
-    let is_wanted =
-        endpoint.is_some() || variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") || variable("OTEL_EXPORTER_OTLP_ENDPOINT");
-    let variable_is = |name, value| std::env::var(name).is_ok_and(|text: String| text.eq_ignore_ascii_case(value));
-    if !is_wanted || variable_is("OTEL_SDK_DISABLED", "true") || variable_is("OTEL_TRACES_EXPORTER", "none") {
-        return Ok(None);
-    }
-    let settings = HttpSettings {
-        tls: Tls::default(),
-        proxy: None,
-        timeout: Period(TRACES_TIMEOUT),
-        address_policy: AddressPolicy::Everywhere,
-    };
-    Ok(Some(Traces::start(
-        endpoint.map(url::Url::as_str),
-        &process_identity(),
-        reqwest::Client::clone(&*settings.client()?),
-    )?))
-}
-
-/// Timeout of one export.
-#[cfg(feature = "traces")]
-const TRACES_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 async fn serve(
     args: &Args,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::pipeline::arguments;
 use crate::record::Timestamp;
 use crate::telemetry::{
-    HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, Silence, TelemetrySnapshot,
+    HumanDuration, LaneMetrics, LaneState, LaneView, NewTokenProblem, RareCount, Silence, StateName, TelemetrySnapshot,
     describe_skipped,
 };
 use crate::worker::CommandFlags;
@@ -397,8 +397,8 @@ impl Summary {
 }
 
 /// See [`LaneRow::needs_attention`].
-pub(super) fn needs_attention(is_up: bool, state: &str) -> bool {
-    !is_up || state == RENAMED
+pub(super) fn needs_attention(state: StateName<'_>) -> bool {
+    !state.is_up || state.name == RENAMED
 }
 
 /// The more urgent is the greater.
@@ -406,10 +406,10 @@ pub type Urgency = (usize, bool, bool, usize);
 
 /// Returns the urgency. Lanes that need an operator come first, by state, then silent ones, then those with a warning,
 /// then the others.
-pub(super) fn urgency(is_up: bool, state: &str, is_silent: bool, is_warned: bool) -> Urgency {
+pub(super) fn urgency(state: StateName<'_>, is_silent: bool, is_warned: bool) -> Urgency {
     let names = LaneState::NAMES;
-    let place = names.iter().position(|name| *name == state).map_or(0, |place| names.len() - place);
-    if needs_attention(is_up, state) { (place, false, false, 0) } else { (0, is_silent, is_warned, place) }
+    let place = names.iter().position(|name| *name == state.name).map_or(0, |place| names.len() - place);
+    if needs_attention(state) { (place, false, false, 0) } else { (0, is_silent, is_warned, place) }
 }
 
 /// See [`LaneRow::warnings`].
@@ -435,7 +435,7 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
 /// Returns whether the lane does not fail, and one of its programs did. While the lane fails, the program's message
 /// about events is outdated.
 pub(super) fn has_remap_problem(metrics: &LaneMetrics) -> bool {
-    metrics.map.program_errors.load(Relaxed) > 0 && metrics.state_name().1
+    metrics.map.program_errors.load(Relaxed) > 0 && metrics.state_name().is_up
 }
 
 /// Describes a failure of the programs of a lane: events are forwarded as they were mapped. `None` if there is none.
@@ -522,12 +522,16 @@ impl LaneRow {
 
     /// Returns the urgency. The more urgent lane has the greater one: failing, silent, with a warning, well.
     pub fn urgency(&self) -> Urgency {
-        urgency(self.up, &self.state, self.silent == Some(true), !self.warnings.is_empty())
+        urgency(self.state_name(), self.silent == Some(true), !self.warnings.is_empty())
     }
 
     /// Returns whether the lane needs an operator: it fails, or waits for `state rename`.
     pub fn needs_attention(&self) -> bool {
-        needs_attention(self.up, &self.state)
+        needs_attention(self.state_name())
+    }
+
+    fn state_name(&self) -> StateName<'_> {
+        StateName { name: &self.state, is_up: self.up }
     }
 
     /// Says since when a lane is silent. `None` if it is not.

@@ -10,7 +10,7 @@ use super::lanes::{
     LaneRow, PipelineRow, Urgency, has_remap_problem, needs_attention, shown_dead_letters, urgency, warnings,
 };
 use crate::record::Timestamp;
-use crate::telemetry::{LaneState, LaneView, Silence};
+use crate::telemetry::{LaneState, LaneView, Silence, StateName};
 
 /// Rows that a list has at most if it is asked for in pages, and the default of the status page.
 pub(super) const MAX_ROWS: usize = 500;
@@ -213,7 +213,7 @@ impl LaneQuery {
         let contains = |name: &str, part: &str| part.is_empty() || name.to_lowercase().contains(part);
         let has_state = match &*self.state {
             "" => true,
-            "failing" => needs_attention(lane.up, lane.state),
+            "failing" => needs_attention(lane.state_name()),
             "up" => lane.up,
             "silent" => lane.silent,
             "warned" => lane.warned,
@@ -261,7 +261,7 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub fn of_view(view: &'a LaneView, now: Timestamp) -> Self {
         let metrics = &view.metrics;
-        let (state, up) = metrics.state_name();
+        let StateName { name: state, is_up: up } = metrics.state_name();
         Self {
             name: (&metrics.pipeline, metrics.stream.name(), &metrics.sink),
             state,
@@ -334,7 +334,11 @@ impl<'a> Facts<'a> {
     }
 
     fn urgency(&self) -> Urgency {
-        urgency(self.up, self.state, self.silent, self.warned)
+        urgency(self.state_name(), self.silent, self.warned)
+    }
+
+    fn state_name(&self) -> StateName<'_> {
+        StateName { name: self.state, is_up: self.up }
     }
 }
 

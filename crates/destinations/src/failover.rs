@@ -31,6 +31,11 @@ impl<T> Failover<T> {
         (index, &self.all[index])
     }
 
+    /// Returns the alternative in use.
+    pub(crate) fn in_use(&self) -> &T {
+        self.current().1
+    }
+
     /// Uses the next alternative, since the one at `index` is unavailable, unless another attempt has changed it
     /// already.
     pub(crate) fn leave(&self, index: usize) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common_keys::Common;
 use super::line::Line;
-use super::sink_type::{ADD_ENVELOPE, SinkDefaults, SinkProperties, SinkType};
+use super::sink_type::{SinkDefaults, SinkProperties, SinkType, without_envelope};
 use super::stdout::{LOCAL_DEFAULTS, Writers, write_lines, writers_of};
 use super::{BuildError, DestinationHash, SinkContext};
 
@@ -43,7 +43,7 @@ impl SinkProperties for FileSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
+        without_envelope(schema, self.envelope)
     }
 
     fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {

@@ -16,9 +16,12 @@ pub use super::compression::Compression;
 
 /// Advice where raw events have no identity: the schemas whose events have it.
 pub(super) const MAPPED: &str = "`schema: ecs` and `schema: ocsf` have it in the event";
-/// The same advice for sinks that also have an envelope.
-pub(super) const ADD_ENVELOPE: &str =
-    "`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event";
+
+/// Returns the same advice for sinks that also have an envelope; `None` if events have an identity.
+pub(super) fn without_envelope(schema: Schema, has_envelope: bool) -> Option<&'static str> {
+    (schema == Schema::Raw && !has_envelope)
+        .then_some("`envelope: true` adds it, and `schema: ecs` and `schema: ocsf` have it in the event")
+}
 
 /// What generic code asks the settings of a type of sink.
 pub trait SinkProperties {

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::common_keys::Common;
 use super::line::Line;
-use super::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties, SinkType};
+use super::sink_type::{Compression, SinkDefaults, SinkProperties, SinkType, without_envelope};
 use super::{BuildError, DestinationHash, SinkContext};
 
 /// The defaults of local sinks, which have no limits of their own.
@@ -51,7 +51,7 @@ impl SinkProperties for StdoutSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
+        without_envelope(schema, self.envelope)
     }
 
     /// Adds nothing, since the process has one standard output.

@@ -39,6 +39,7 @@ pub use items::{ItemKey, Items, LaneSize};
 pub use location::{KafkaLocation, KafkaLocationError};
 pub use location::{is_broker, is_topic};
 pub use lookup::{SentEvent, TopicRetention};
+pub use roles::Sharing;
 pub use send::{Report, Sent};
 pub use topic::Topic;
 pub use topic_content::IfDamaged;

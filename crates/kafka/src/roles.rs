@@ -2,6 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+/// Whether a lane shares its transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Other lanes may be in the transaction, too.
+    Shared,
+    Alone,
+}
+
 /// Lanes share the transactions of one producer. The other one, the quarantine producer, commits one lane per
 /// transaction.
 #[derive(Debug, Default)]
@@ -14,12 +22,12 @@ pub(super) struct Roles {
 
 impl Roles {
     /// Returns the index of the producer for a lane.
-    pub(super) fn producer(&self, alone: bool) -> usize {
-        self.shared.load(Ordering::SeqCst) ^ usize::from(alone)
+    pub(super) fn producer(&self, sharing: Sharing) -> usize {
+        self.shared.load(Ordering::SeqCst) ^ usize::from(sharing == Sharing::Alone)
     }
 
     pub(super) fn is_shared(&self, index: usize) -> bool {
-        self.producer(false) == index
+        self.producer(Sharing::Shared) == index
     }
 
     /// Makes this the quarantine producer, since its transaction does not end for now.
@@ -49,11 +57,11 @@ mod tests {
     #[test]
     fn a_producer_whose_transaction_does_not_end_is_the_quarantine_until_it_commits() {
         let roles = Roles::default();
-        assert_eq!((roles.producer(false), roles.producer(true)), (0, 1));
+        assert_eq!((roles.producer(Sharing::Shared), roles.producer(Sharing::Alone)), (0, 1));
         roles.retire(1);
         assert!(roles.is_shared(0) && !roles.is_degraded(), "the quarantine producer cannot be retired");
         roles.retire(0);
-        assert_eq!((roles.producer(false), roles.producer(true)), (1, 0));
+        assert_eq!((roles.producer(Sharing::Shared), roles.producer(Sharing::Alone)), (1, 0));
         roles.committed(1);
         assert!(roles.is_degraded());
         roles.committed(0);

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::claim::OwnClaim;
 use super::client_settings::{close, on_thread};
 use super::end_txn::{self, Counts, EndTxn};
-use super::roles::Roles;
+use super::roles::{Roles, Sharing};
 use super::send::Message;
 use super::topic::{Topic, TopicState};
 use super::transactional_producer::{SlotRequest, TransactionSlot, TransactionalProducer, closed};
@@ -131,14 +131,14 @@ impl ProducerSession {
         self.end.get().cloned()
     }
 
-    /// Waits for a slot in the next transaction. Other lanes share the transaction unless `alone` is true.
-    pub(super) async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
+    /// Waits for a slot in the next transaction.
+    pub(super) async fn slot(&self, sharing: Sharing) -> Result<TransactionSlot, Failure> {
         if let Some(end) = self.superseded() {
             return Err(end);
         }
         loop {
             let (grant, granted) = oneshot::channel();
-            let sent = self.queues[self.roles.producer(alone)].send(SlotRequest { alone, grant }).await;
+            let sent = self.queues[self.roles.producer(sharing)].send(SlotRequest { sharing, grant }).await;
             sent.map_err(|_| self.superseded().unwrap_or_else(closed))?;
             // A dropped request is for the other producer now.
             if let Ok(slot) = granted.await {
@@ -147,9 +147,9 @@ impl ProducerSession {
         }
     }
 
-    /// Commits `messages` without events. Other lanes share the transaction unless `alone` is true.
-    pub(super) async fn commit(&self, messages: Vec<Message>, alone: bool) -> CommitOutcome {
-        self.slot(alone).await?.commit(Sent::default(), messages).await
+    /// Commits `messages` without events.
+    pub(super) async fn commit(&self, messages: Vec<Message>, sharing: Sharing) -> CommitOutcome {
+        self.slot(sharing).await?.commit(Sent::default(), messages).await
     }
 
     /// Returns the failure after which lanes have to be opened again. Every end of the session counts: the next session
@@ -159,7 +159,7 @@ impl ProducerSession {
     }
 
     async fn commit_first_claim(&self, topic: &Topic, claim: &OwnClaim) -> Result<(), Failure> {
-        match self.commit(vec![claim.message(0, false)], false).await {
+        match self.commit(vec![claim.message(0, false)], Sharing::Shared).await {
             Ok(None) => Ok(()),
             Ok(Some(abort)) => Err(Failure::misconfigured(format!(
                 "{}: {}; the user needs the rights Read, Write and Describe on this topic",
@@ -177,10 +177,10 @@ async fn heartbeat(session: Weak<ProducerSession>, claim: OwnClaim) {
         let Some(session) = session.upgrade().filter(|session| session.end().is_none()) else { return };
         let renewal = || vec![claim.message(number, false)];
         // A failure ends the session.
-        let _ = session.commit(renewal(), false).await;
+        let _ = session.commit(renewal(), Sharing::Shared).await;
         if session.roles.is_degraded() {
             // This finds out whether the quarantine producer commits again.
-            let _ = timeout(HEARTBEAT, session.commit(renewal(), true)).await;
+            let _ = timeout(HEARTBEAT, session.commit(renewal(), Sharing::Alone)).await;
         }
     }
 }

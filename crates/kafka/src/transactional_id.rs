@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::claim::{Holders, claim_key};
 use super::reader::Reader;
 use super::record::{LaneRecords, Stored, segment_key};
+use super::roles::Sharing;
 use super::send::Message;
 use super::session::{ProducerSession, fence, probe};
 use super::topic_content::{Entry, IfDamaged};
@@ -335,12 +336,12 @@ impl OwnedLane {
         self.state.lock().stored.sequence
     }
 
-    /// Waits for a slot in the next transaction. Other lanes share the transaction unless `alone` is true.
+    /// Waits for a slot in the next transaction.
     ///
     /// # Errors
     /// If the session has ended: another process has the id, or its producer has failed.
-    pub async fn slot(&self, alone: bool) -> Result<TransactionSlot, Failure> {
-        self.session.slot(alone).await
+    pub async fn slot(&self, sharing: Sharing) -> Result<TransactionSlot, Failure> {
+        self.session.slot(sharing).await
     }
 
     /// Returns whether lanes whose partitions are unavailable must not join a shared transaction, which could not end.
@@ -399,7 +400,7 @@ impl OwnedLane {
     }
 
     async fn commit_messages(&self, session: &ProducerSession, messages: Vec<Message>) -> Result<(), Failure> {
-        let committed = session.commit(messages, false).await;
+        let committed = session.commit(messages, Sharing::Shared).await;
         match committed.map_err(|failure| session.superseded().unwrap_or(failure))? {
             None => Ok(()),
             Some(abort) if is_refusal(abort.code) => {

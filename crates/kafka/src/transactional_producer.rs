@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client_settings::on_thread;
 use super::end_txn::EndTxn;
 use super::error::{Class, class, code_of};
-use super::roles::Roles;
+use super::roles::{Roles, Sharing};
 use super::send::Message;
 use super::{ClientSettings, Producer, Report, Sent, is_refusal};
 
@@ -90,10 +90,16 @@ impl TransactionSlot {
 
 /// A lane that waits for a slot in a transaction.
 pub(super) struct SlotRequest {
-    /// Whether the lane shares its transaction with no other.
-    pub(super) alone: bool,
+    pub(super) sharing: Sharing,
     /// Dropped if the request is for the other producer.
     pub(super) grant: oneshot::Sender<TransactionSlot>,
+}
+
+impl SlotRequest {
+    /// Returns whether the request is for a producer that lanes share, or do not share.
+    fn is_for(&self, is_shared: bool) -> bool {
+        is_shared == (self.sharing == Sharing::Shared)
+    }
 }
 
 fn is_retriable(error: &RdKafkaError) -> bool {
@@ -159,7 +165,7 @@ impl TransactionalProducer {
                 None => self.requests.recv().await?,
             };
             // The lane of a dropped request asks the other producer.
-            if request.alone != self.is_shared() {
+            if request.is_for(self.is_shared()) {
                 return Some(request);
             }
         }
@@ -212,7 +218,7 @@ impl TransactionalProducer {
                 let (ready, commit) = oneshot::channel();
                 let slot = TransactionSlot { producer: self.producer.clone(), ready };
                 // The lane of a dropped request asks the other producer. Other lanes may have stopped waiting.
-                if request.alone != is_shared && request.grant.send(slot).is_ok() {
+                if request.is_for(is_shared) && request.grant.send(slot).is_ok() {
                     slots += 1;
                     joining.push(commit);
                 }
@@ -290,7 +296,7 @@ impl TransactionalProducer {
             // The lanes of dropped requests ask the other producer.
             let is_shared = self.is_shared();
             let arrived = std::iter::from_fn(|| self.requests.try_recv().ok());
-            self.waiting.extend(arrived.filter(|request| request.alone != is_shared));
+            self.waiting.extend(arrived.filter(|request| request.is_for(is_shared)));
             is_aborted = self.abort_once(started_at).await?;
         }
         Ok(())

@@ -110,7 +110,7 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         metric: metrics::LANE_UP,
-        samples: Samples::Gauge(|lane, _| Some(if lane.state_name().1 { 1.0 } else { 0.0 })),
+        samples: Samples::Gauge(|lane, _| Some(if lane.state_name().is_up { 1.0 } else { 0.0 })),
     },
     Family { metric: metrics::LANE_STATE, samples: Samples::State },
     Family { metric: metrics::CONSOLE_REQUESTS, samples: Samples::ConsoleRequests },
@@ -213,7 +213,7 @@ impl Samples {
                 });
             }),
             Self::State => {
-                written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().0)], 1_u64))
+                written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().name)], 1_u64))
             }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.pull.requests));

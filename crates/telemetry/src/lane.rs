@@ -15,7 +15,7 @@ use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::metrics::label;
 use super::notices::Notices;
 use super::recent_latency::RecentLatency;
-use super::shown::{LaneState, TokenProblem};
+use super::shown::{LaneState, StateName, TokenProblem};
 use super::silence::Silence;
 use super::sink_warnings::{SinkWarnings, replace_if_different};
 use super::state_history::{RecentError, StateHistory};
@@ -645,11 +645,9 @@ impl LaneMetrics {
         self.history.lock().state.clone()
     }
 
-    /// Returns the state's name, and whether the lane is up. A list of thousands of lanes needs no more, such as the
-    /// error.
-    pub fn state_name(&self) -> (&'static str, bool) {
-        let history = self.history.lock();
-        (history.state.name(), history.state.is_up())
+    /// Returns the name of the state. A list of thousands of lanes does not need the error.
+    pub fn state_name(&self) -> StateName<'static> {
+        self.history.lock().state.state_name()
     }
 
     /// Calls `read` with the error of a failing lane, under the lock: errors of thousands of lanes are not copied.

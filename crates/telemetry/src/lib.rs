@@ -52,7 +52,7 @@ pub use process::{ProcessMetrics, UsageWrite};
 pub use registry::{
     ClusterView, FileStatus, LaneView, NewTokenProblem, PipelineState, Telemetry, TelemetrySnapshot, TokenStatus,
 };
-pub use shown::{LaneChange, LaneState, LaneStateKind, Misconfiguration, TokenProblem};
+pub use shown::{LaneChange, LaneState, LaneStateKind, Misconfiguration, StateName, TokenProblem};
 pub use silence::Silence;
 pub use state_history::RecentError;
 pub use traces::BatchSpan;

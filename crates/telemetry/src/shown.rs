@@ -90,6 +90,15 @@ impl Misconfiguration {
     }
 }
 
+/// The name of a lane's state. Lists of lanes need no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateName<'a> {
+    /// One of [`LaneState::NAMES`].
+    pub name: &'a str,
+    /// True if the lane does not fail.
+    pub is_up: bool,
+}
+
 impl From<LaneStateKind> for LaneState {
     fn from(kind: LaneStateKind) -> Self {
         Self { kind, error: None }
@@ -129,6 +138,11 @@ impl LaneState {
             self.kind,
             ConsoleRefused | SinkRefused | Misconfigured(Misconfiguration::Failed(SecretUnreadable | RefusedAll))
         )
+    }
+
+    /// Returns the name without the error and the cause.
+    pub fn state_name(&self) -> StateName<'static> {
+        StateName { name: self.name(), is_up: self.is_up() }
     }
 
     /// Returns the value of `lane_up`.

@@ -57,9 +57,9 @@ impl Waiting {
         loop {
             tick.tick().await;
             let mut lanes: Vec<_> = self.0.lock().iter().map(|(id, lane)| (lane.state_name(), id.clone())).collect();
-            lanes.sort_by_key(|((_, up), _)| *up);
+            lanes.sort_by_key(|(state, _)| state.is_up);
             let named = lanes.iter().take(MAX_NAMED);
-            let named: Vec<_> = named.map(|((state, _), id)| format!("{id} ({})", state.replace('_', " "))).collect();
+            let named: Vec<_> = named.map(|(state, id)| format!("{id} ({})", state.name.replace('_', " "))).collect();
             info!(lanes = lanes.len(), waiting_for = %named.join(", "), "catching up");
         }
     }

@@ -75,8 +75,7 @@ pub(super) async fn check(pipeline: &Pipeline, limiters: &Limiters) -> Vec<Findi
                     }
                     _ => error.advice(pull.stream, false, named_scopes(settings).next().is_some()),
                 };
-                let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-                failed(&subject, format!("{error}{advice}"))
+                failed(&subject, format!("{error}{}", advice::suffix(advice)))
             }
         });
     }

@@ -130,10 +130,10 @@ fn print(format: ReportFormat, text: String) -> std::io::Result<()> {
 async fn list(store: &dyn Store, by_commands: &dyn Store) -> anyhow::Result<BTreeMap<LaneId, Stored>> {
     let mut lanes: BTreeMap<LaneId, Stored> = BTreeMap::new();
     for key in store.list_all().await.context("cannot list the state")? {
-        lanes.entry(key.lane.clone()).or_default().add(key.part, false);
+        lanes.entry(key.lane.clone()).or_default().add(key.part);
     }
     for key in by_commands.list_all().await.context("cannot list what commands did")? {
-        lanes.entry(key.lane.clone()).or_default().add(key.part, true);
+        lanes.entry(key.lane.clone()).or_default().add_of_command(key.part);
     }
     Ok(lanes)
 }

@@ -47,12 +47,18 @@ pub struct Stored {
 }
 
 impl Stored {
-    pub fn add(&mut self, part: StoredPart, is_of_command: bool) {
+    pub fn add(&mut self, part: StoredPart) {
         match part {
             StoredPart::BackfillUsage => self.backfill = true,
-            StoredPart::Usage if is_of_command => self.command_usage = true,
             StoredPart::Usage => self.usage = true,
             _ => self.lane = true,
+        }
+    }
+
+    pub fn add_of_command(&mut self, part: StoredPart) {
+        match part {
+            StoredPart::Usage => self.command_usage = true,
+            part => self.add(part),
         }
     }
 }

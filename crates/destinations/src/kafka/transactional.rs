@@ -13,7 +13,9 @@ use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, Checkpoi
 use s1_forwarder_engine::sink::{Attempt, Batch, Limits, Outcome, ProbeResult, Sink, TransactionalSink};
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::FailureKind::Unauthorized;
-use s1_forwarder_kafka::{Abort, AbortCause, IfDamaged, OwnedLane, Report, Topic, TransactionalId, is_refusal};
+use s1_forwarder_kafka::{
+    Abort, AbortCause, IfDamaged, OwnedLane, Report, Sharing, Topic, TransactionalId, is_refusal,
+};
 use tokio::time::Instant;
 
 use super::at_least_once::KafkaSink;
@@ -128,10 +130,11 @@ impl TransactionalKafkaSink {
                 if lane.is_degraded() && self.lacks_leader(batch).await {
                     self.quarantine(Code::LeaderNotAvailable);
                 }
-                let alone = is_suspect || self.quarantined_until.lock().is_some();
-                Ok::<_, Failure>((lane.slot(alone).await?, lane, alone))
+                let is_alone = is_suspect || self.quarantined_until.lock().is_some();
+                let sharing = if is_alone { Sharing::Alone } else { Sharing::Shared };
+                Ok::<_, Failure>((lane.slot(sharing).await?, lane, sharing))
             };
-            let (slot, lane, alone) = match slot.await {
+            let (slot, lane, sharing) = match slot.await {
                 Ok(slot) => slot,
                 Err(error) => return Attempt::unsent(Outcome::Failed(error), "superseded"),
             };
@@ -147,7 +150,7 @@ impl TransactionalKafkaSink {
             };
             match abort.cause {
                 AbortCause::Others => {}
-                AbortCause::Unknown if !alone => is_suspect = true,
+                AbortCause::Unknown if sharing == Sharing::Shared => is_suspect = true,
                 AbortCause::Own | AbortCause::Unknown => {
                     self.quarantine(abort.code);
                     let reports = reports_of(batch, &abort);

@@ -1,10 +1,17 @@
 //! Advice about refusals of a console, by cause. Lanes and `check` print the same.
 
+use std::fmt::Display;
+
 use http::StatusCode;
 use s1_forwarder_record::{Stream, Timestamp};
 use s1_forwarder_settings::wants_tls;
 
 use super::Endpoint;
+
+/// Returns the end of a message that gives this advice.
+pub fn suffix(advice: Option<impl Display>) -> String {
+    advice.map(|advice| format!("; {advice}")).unwrap_or_default()
+}
 
 /// Returns the advice for an answer whose status does not depend on the stream.
 pub(super) fn of_status(status: StatusCode) -> Option<&'static str> {

@@ -85,8 +85,7 @@ impl ConsoleError {
         let says_nothing = body.is_empty() && !matches!(status.as_u16(), 403 | 404 | 501);
         let is_foreign = is_refusal && !says_nothing && serde_json::from_slice::<IgnoredAny>(body).is_err();
         let advice = if is_foreign { Some(advice::of_foreign_body(body)) } else { advice::of_status(*status) };
-        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        let reason = format!("{}{advice}", describe(*status, body, secrets));
+        let reason = format!("{}{}", describe(*status, body, secrets), advice::suffix(advice));
         let now = UNIX_EPOCH + Duration::from_micros(now.micros().try_into().unwrap_or_default());
         match status.as_u16() {
             // The cursor is missing, gone or not as it was. If it is the stream, the next request says so.

@@ -27,5 +27,6 @@ pub use redactor::SecretRedactor;
 pub use settings::ConsoleSettings;
 pub use transport::{HttpTransport, Request, Response, Transport, TransportError, TruncatedBody, within};
 pub use trials::{OtherScope, TokenVerdict};
+pub use unified_alerts::AlertFields;
 pub use url::{ConsoleUrl, ConsoleUrlError};
 pub use user_scope::UserScope;

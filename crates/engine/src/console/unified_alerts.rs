@@ -9,13 +9,21 @@ use super::client::ApiCall;
 use super::unified_alert_fields::{BRIEF, is_validation};
 use super::{Client, ConsoleError, RequestPermit};
 
+/// The fields that a query selects of each alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertFields {
+    /// Every field that the console has.
+    All,
+    /// Only the fields that identify the alert.
+    Brief,
+}
+
 impl Client {
-    /// Requests one page of unified alerts with every field that the console has. Fields that the console does not know
+    /// Requests one page of unified alerts. Fields that the console does not know
     /// are left out of this query, and of later ones for `LEFT_OUT_FOR`. The returned body has data, and may have
     /// errors in addition.
     ///
-    /// `variables` has all variables of the query except `scope`. `brief` selects only the fields that identify each
-    /// alert.
+    /// `variables` has all variables of the query except `scope`.
     ///
     /// # Errors
     /// As [`Self::list`].
@@ -23,7 +31,7 @@ impl Client {
         &self,
         mut permit: RequestPermit,
         mut variables: Map<String, Value>,
-        brief: bool,
+        fields: AlertFields,
         max_bytes: usize,
         meter: Option<&Meter>,
     ) -> Result<Bytes, ConsoleError> {
@@ -31,7 +39,10 @@ impl Client {
         variables.insert("scope".to_owned(), self.alert_scope());
         let with_cursor = variables.get("after").is_some_and(|cursor| !cursor.is_null());
         loop {
-            let (text, selected) = if brief { (BRIEF.to_owned(), Vec::new()) } else { self.unknown_fields.query() };
+            let (text, selected) = match fields {
+                AlertFields::Brief => (BRIEF.to_owned(), Vec::new()),
+                AlertFields::All => self.unknown_fields.query(),
+            };
             let body = json!({ "query": text, "variables": variables }).to_string().into_bytes();
             let call = ApiCall { body: Some(body), max_bytes, with_cursor, ..self.call(&url) };
             let answer = self.request(permit, call, meter).await?;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::blocked::Blocked;
-use crate::sink::WarningReason;
+use crate::sink::{Batch, WarningReason};
 
 /// Shortest time between two log lines of a warning of the sink that stays the same.
 const WARN_EVERY: Duration = Duration::from_hours(1);
@@ -78,7 +78,7 @@ pub struct SinkHealth {
     warned_at: Mutex<BTreeMap<WarningReason, Instant>>,
     /// Whether refusals of any number become dead letters.
     accepts_refusals: bool,
-    /// True if errors name no flag with which refusals are accepted.
+    /// Whether errors name no flag with which refusals are accepted.
     has_no_flag: bool,
     /// The events that the sink does not take, over all sessions of the lane.
     blocked: Mutex<Blocked>,
@@ -181,6 +181,19 @@ impl SinkHealth {
     /// Returns the refused events that could not be stored while the sink accepted others.
     pub(super) fn unstored(&self) -> MutexGuard<'_, HashSet<Identity>> {
         self.unstored.lock()
+    }
+
+    /// Forgets that the sink did not accept these events of `batch`, or that they were not stored: they need not be
+    /// sent again.
+    pub(super) fn unblock(&self, batch: &Batch, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
+        let mut blocked = self.blocked();
+        let mut unstored = self.unstored();
+        if blocked.is_empty() && unstored.is_empty() {
+            return;
+        }
+        let events: HashSet<Identity> = events.filter_map(|index| batch.identity(index)).collect();
+        unstored.retain(|event| !events.contains(event));
+        blocked.forget_settled(&events, accepted_at);
     }
 
     /// Returns the number of events refused so far, in batches of which the sink accepted no event.

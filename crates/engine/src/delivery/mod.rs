@@ -6,9 +6,11 @@
 
 mod blocked;
 mod error;
+mod event_bytes;
 mod fates;
 mod health;
 mod refusal;
+mod shared;
 mod sorted;
 pub mod throttle;
 
@@ -20,32 +22,29 @@ use std::time::Duration;
 
 use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_mapping::Labels;
-use s1_forwarder_record::{Clock, Identity, Timestamp};
-use s1_forwarder_settings::{FullJitter, RetrySettings};
-use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneChange, LaneMetrics, Meter};
+use s1_forwarder_record::Identity;
+use s1_forwarder_settings::FullJitter;
+use s1_forwarder_telemetry::{BatchSpan, LaneChange};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::CheckpointUpdate;
-use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::sink::{
-    Attempt, AttemptStatus, Batch, Deadline, Outcome, PARTIAL, PROGRAM, RefusedEvent, Sink, TOO_LARGE,
-    TransactionalSink, Unsent, Warning, WarningReason,
+    Attempt, AttemptStatus, Batch, Outcome, PARTIAL, PROGRAM, RefusedEvent, TOO_LARGE, TransactionalSink, Unsent,
+    Warning, WarningReason,
 };
 
 pub use error::DeliveryError;
 pub use fates::Fates;
 pub use health::{SinkAnswers, SinkHealth};
+pub use shared::Delivery;
 
 use blocked::{AnswerSubject, part_of};
+use event_bytes::EventBytes;
 use fates::Fate;
-use health::RefusalRun;
-use refusal::{Refusal, RefusalCause};
+use refusal::{MISCONFIGURED_FROM, RefusalCause, Refusals};
 use sorted::Sorted;
-use throttle::Throttle;
 
-/// Number of events refused in a row, with none accepted, from which the configuration counts as wrong.
-const MISCONFIGURED_FROM: usize = 10;
 /// Number of refusals after which the rest of the batch is not tried. Half of them are of events from all over the
 /// batch.
 const SAMPLED: usize = 2 * MISCONFIGURED_FROM;
@@ -57,26 +56,6 @@ const BLAME_SEARCH_AFTER_ACCEPTED: Duration = Duration::from_mins(2);
 
 /// Stands for the status of a response that is 200 although the sink is busy.
 const BUSY: AttemptStatus = AttemptStatus::Other(Cow::Borrowed("busy"));
-
-/// Shortest wait before dead letters that could not be stored are tried again.
-const AFTER_DEAD_LETTERS: Duration = Duration::from_secs(5);
-
-/// The state that all deliveries of one lane share.
-#[derive(Debug)]
-pub struct Delivery {
-    pub sink: Arc<dyn Sink>,
-    pub retry: RetrySettings,
-    /// Stores refused events.
-    pub dead_letters: Arc<DeadLetters>,
-    pub meter: Meter,
-    /// The clock for the time of dead letters and warnings.
-    pub clock: Clock,
-    pub health: SinkHealth,
-    /// Limits the attempts in flight.
-    pub throttle: Throttle,
-    /// Nothing may be sent after the deadline.
-    pub deadline: Deadline,
-}
 
 /// Returns the checkpoint that covers the events at these indices of the batch.
 pub type UpdateFor<'a> = dyn Fn(&[usize]) -> CheckpointUpdate + Send + Sync + 'a;
@@ -93,13 +72,9 @@ struct BatchDelivery<'a> {
     fates: &'a Fates,
     /// The requests to send, in order, as indices of the batch.
     requests: VecDeque<Vec<usize>>,
-    /// The bytes of each event as the destination counts them; `None` if it counts the bodies.
-    event_bytes: Option<Vec<u32>>,
+    event_bytes: EventBytes,
     accepted: usize,
-    /// The events that become dead letters.
-    refused: Vec<Refusal>,
-    /// Number of events in `refused` that the sink accepted without naming them. They count as delivered.
-    accepted_unnamed: usize,
+    refusals: Refusals<'a>,
     random: fastrand::Rng,
     waits: FullJitter,
     transaction: Option<&'a Transaction<'a>>,
@@ -165,10 +140,9 @@ impl Delivery {
             batch,
             fates,
             requests: VecDeque::new(),
-            event_bytes: None,
+            event_bytes: EventBytes::default(),
             accepted: 0,
-            refused: Vec::new(),
-            accepted_unnamed: 0,
+            refusals: Refusals::new(self, batch, fates),
             random,
             waits,
             transaction,
@@ -179,18 +153,20 @@ impl Delivery {
         };
         delivery.sort_by_size();
         if let Err(failure) = delivery.send_requests().await {
-            delivery.store_accepted_refusals().await?;
+            if transaction.is_none() {
+                delivery.refusals.store_if_accepted(delivery.accepted, &delivery.event_bytes).await?;
+            }
             return Err(failure.into());
         }
-        let counted = delivery.check_refusals()?;
-        if let Err(error) = delivery.store_refused().await {
+        let counted = delivery.refusals.check(delivery.accepted)?;
+        if let Err(error) = delivery.refusals.store(delivery.accepted, &delivery.event_bytes).await {
             self.health.uncount(counted);
             return Err(error);
         }
-        if transaction.is_some() && !delivery.refused.is_empty() {
+        if transaction.is_some() && delivery.refusals.len() > 0 {
             delivery.commit_dead_letters().await?;
         }
-        Ok((delivery.refused.len(), delivery.committed))
+        Ok((delivery.refusals.len(), delivery.committed))
     }
 
     fn waits(&self, random: &mut fastrand::Rng) -> FullJitter {
@@ -222,13 +198,9 @@ impl BatchDelivery<'_> {
                     (RefusalCause::TooLarge, TOO_LARGE, reason)
                 }
             };
-            self.refuse(cause, [RefusedEvent { index, status: status.to_owned(), reason }]);
+            self.refusals.add(cause, [RefusedEvent { index, status: status.to_owned(), reason }]);
         }
         self.plan(sendable);
-    }
-
-    fn refuse(&mut self, cause: RefusalCause, events: impl IntoIterator<Item = RefusedEvent>) {
-        self.refused.extend(events.into_iter().map(|event| Refusal { cause, event }));
     }
 
     /// Adds requests for these events, as few as possible.
@@ -307,7 +279,7 @@ impl BatchDelivery<'_> {
     fn set_apart(&mut self) {
         let Some(apart) = self.delivery.health.blocked().apart() else { return };
         let is_concerned = |index: &usize| {
-            let event = self.identity(*index);
+            let event = self.batch.identity(*index);
             event.is_some_and(|event| apart.found.contains(&event) || apart.suspects.contains(&event))
         };
         if !self.requests.iter().flatten().any(is_concerned) {
@@ -359,12 +331,7 @@ impl BatchDelivery<'_> {
     async fn act_on(&mut self, request: Vec<usize>, attempt: Attempt) -> Result<(), Failure> {
         let Attempt { outcome, bytes, event_bytes, status } = attempt;
         if let Some(event_bytes) = event_bytes {
-            let all = self.event_bytes.get_or_insert_with(|| vec![0; self.batch.len()]);
-            for (index, bytes) in request.iter().zip(&event_bytes) {
-                if let Some(counted) = all.get_mut(*index) {
-                    *counted = *bytes;
-                }
-            }
+            self.event_bytes.set(self.batch, &request, &event_bytes);
         }
         match outcome {
             Outcome::Delivered => self.accept(request, bytes),
@@ -405,9 +372,9 @@ impl BatchDelivery<'_> {
         let Delivery { meter, health, .. } = self.delivery;
         meter.metrics.send.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
         meter.metrics.send.bytes.fetch_add(bytes, Ordering::Relaxed);
-        meter.delivered(events.iter().filter_map(|index| self.delivered_event(*index)));
+        meter.delivered(events.iter().filter_map(|index| self.event_bytes.delivered_event(self.batch, *index)));
         self.accepted += events.len();
-        self.unblock(events.iter().copied(), Some(self.attempted_at));
+        health.unblock(self.batch, events.iter().copied(), Some(self.attempted_at));
         self.is_unsorted = true;
         self.fates.mark(events, Fate::Delivered);
         health.accepted();
@@ -417,26 +384,9 @@ impl BatchDelivery<'_> {
         }
     }
 
-    /// Forgets that the sink did not accept these events, or that they were not stored: they need not be sent again.
-    fn unblock(&self, events: impl Iterator<Item = usize>, accepted_at: Option<Instant>) {
-        let health = &self.delivery.health;
-        let mut blocked = health.blocked();
-        let mut unstored = health.unstored();
-        if blocked.is_empty() && unstored.is_empty() {
-            return;
-        }
-        let events: HashSet<Identity> = events.filter_map(|index| self.identity(index)).collect();
-        unstored.retain(|event| !events.contains(event));
-        blocked.forget_settled(&events, accepted_at);
-    }
-
-    fn identity(&self, index: usize) -> Option<Identity> {
-        self.batch.event(index).map(|event| event.identity)
-    }
-
     /// Returns whether the sink has accepted other events since the event was found.
     fn is_proven(&self, index: usize) -> bool {
-        self.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
+        self.batch.identity(index).is_some_and(|event| self.delivery.health.blocked().is_proven(event))
     }
 
     /// Returns the first event of the batch that the sink does not accept, although it accepts others. Events that it
@@ -446,16 +396,10 @@ impl BatchDelivery<'_> {
         if blocked.is_empty() {
             return None;
         }
-        let is_blamed = |index: &usize| self.identity(*index).is_some_and(|event| blocked.has_found(event));
-        let is_refused = |index: &usize| self.refused_by(RefusalCause::Sink).any(|refusal| refusal.index == *index);
+        let is_blamed = |index: &usize| self.batch.identity(*index).is_some_and(|event| blocked.has_found(event));
+        let is_refused =
+            |index: &usize| self.refusals.by_cause(RefusalCause::Sink).any(|refusal| refusal.index == *index);
         self.fates.unsettled().into_iter().find(|index| is_blamed(index) && !is_refused(index))
-    }
-
-    fn delivered_event(&self, index: usize) -> Option<DeliveredEvent<'_>> {
-        let event = self.batch.event(index)?;
-        let counted = self.event_bytes.as_ref().and_then(|event_bytes| event_bytes.get(index));
-        let bytes = counted.map_or(event.body.len() as u64, |bytes| u64::from(*bytes));
-        Some(DeliveredEvent { bytes, time: event.time, labels: event.labels.map(|labels| &**labels) })
     }
 
     /// Refuses all events of `request`. The sink refused `count` of them without saying which.
@@ -467,9 +411,9 @@ impl BatchDelivery<'_> {
         // The events are settled and counted once they are stored as dead letters.
         self.accept(Vec::new(), bytes);
         self.accepted += all.saturating_sub(count);
-        self.accepted_unnamed += all.saturating_sub(count);
+        self.refusals.add_accepted(all.saturating_sub(count));
         let refusal = |index| RefusedEvent { index, status: PARTIAL.to_owned(), reason: reason.clone() };
-        self.refuse(RefusalCause::Sink, request.into_iter().map(refusal));
+        self.refusals.add(RefusalCause::Sink, request.into_iter().map(refusal));
     }
 
     /// Processes an answer that settled some events. `refused` and `retry` are indices of `request`.
@@ -484,7 +428,7 @@ impl BatchDelivery<'_> {
     ) {
         let Sorted { accepted, refused, again, is_untried } = Sorted::of(&request, refused, retry);
         let settles = again.len() < request.len();
-        self.refuse(RefusalCause::Sink, refused);
+        self.refusals.add(RefusalCause::Sink, refused);
         if !accepted.is_empty() {
             self.accept(accepted, bytes);
         } else if settles {
@@ -522,13 +466,13 @@ impl BatchDelivery<'_> {
             let subject = AnswerSubject::of(status).filter(|_| is_alone && !is_news && is_proven);
             if let Some(subject) = subject.filter(|_| self.delivery.health.accepts_refusals()) {
                 let status = if subject == AnswerSubject::Events { PARTIAL } else { status.label() }.to_owned();
-                return self.refuse(RefusalCause::Sink, [RefusedEvent { index, status, reason }]);
+                return self.refusals.add(RefusalCause::Sink, [RefusedEvent { index, status, reason }]);
             }
             let record = self.batch.event(index).map_or("?", |event| event.record_id);
             let prefix = if is_alone { "" } else { "before that, " };
             let blame = format!(
                 "{prefix}record {record} alone has failed for over an hour, while the sink accepted others{}",
-                self.to_keep_refused("the record is")
+                self.refusals.to_keep_refused("the record is")
             );
             reason = format!("{reason}; {blame}");
         }
@@ -544,9 +488,9 @@ impl BatchDelivery<'_> {
             return false;
         };
         let patience = if health.accepts_refusals() { BLAME_SEARCH_AFTER_ACCEPTED } else { BLAME_SEARCH_AFTER };
-        let events: Vec<Identity> = request.iter().filter_map(|index| self.identity(*index)).collect();
+        let events: Vec<Identity> = request.iter().filter_map(|index| self.batch.identity(*index)).collect();
         let blamed = health.blocked().attempt_failed(&events, failed, self.accepted > 0, self.attempted_at, patience);
-        let is_blamed = |index: &&usize| blamed.is_some() && self.identity(**index) == blamed;
+        let is_blamed = |index: &&usize| blamed.is_some() && self.batch.identity(**index) == blamed;
         if let Some(event) = request.iter().find(is_blamed).and_then(|index| self.batch.event(*index)) {
             let record_id = event.record_id;
             let status = status.label();
@@ -567,35 +511,19 @@ impl BatchDelivery<'_> {
             self.requests.push_front(request);
             return Ok(());
         }
-        let is_news = request.iter().any(|index| !self.awaits_room(*index));
+        let is_news = request.iter().any(|index| !self.refusals.awaits_space(*index));
         let cause = if unsent { RefusalCause::TooLarge } else { RefusalCause::Sink };
         let refusal = |index| RefusedEvent { index, status: status.label().to_owned(), reason: reason.clone() };
-        self.refuse(cause, request.into_iter().map(refusal));
-        match self.refused_anew(RefusalCause::Sink) {
+        self.refusals.add(cause, request.into_iter().map(refusal));
+        match self.refusals.count_new(RefusalCause::Sink) {
             _ if unsent || !is_news || self.accepted > 0 || self.delivery.health.accepts_refusals() => Ok(()),
             MISCONFIGURED_FROM => {
                 self.sample_rest();
                 Ok(())
             }
-            SAMPLED => self.check_refusals().map(drop),
+            SAMPLED => self.refusals.check(self.accepted).map(drop),
             _ => Ok(()),
         }
-    }
-
-    /// Returns the number of refusals for this cause that show the present state of the sink. Events that wait for room
-    /// in the dead-letter store do not count.
-    fn refused_anew(&self, cause: RefusalCause) -> usize {
-        self.refused_by(cause).filter(|refusal| !self.awaits_room(refusal.index)).count()
-    }
-
-    fn refused_by(&self, cause: RefusalCause) -> impl Iterator<Item = &RefusedEvent> {
-        self.refused.iter().filter(move |refusal| refusal.cause == cause).map(|refusal| &refusal.event)
-    }
-
-    /// Returns whether the event could not be stored when it was refused before. The sink accepted other events then.
-    fn awaits_room(&self, index: usize) -> bool {
-        let unstored = self.delivery.health.unstored();
-        !unstored.is_empty() && self.identity(index).is_some_and(|event| unstored.contains(&event))
     }
 
     /// Tries events from all over the batch before the others. If the sink refuses these too, the request is to blame.
@@ -631,140 +559,6 @@ impl BatchDelivery<'_> {
         self.delivery.health.set_refusing(Instant::now());
         self.delivery.meter.report(LaneChange::Halted(Failure::transient(reason)));
         self.stop.run_until_cancelled(self.delivery.deadline.renewed()).await.ok_or_else(stopped)
-    }
-
-    /// Fails after too many refusals in a row: a wrong index must not turn a customer's history into dead letters. A
-    /// row of events on which programs failed ends when the programs drop an event. Returns the counted refusals.
-    fn check_refusals(&self) -> Result<RefusalRun, Failure> {
-        let health = &self.delivery.health;
-        let refused = self.refused_anew(RefusalCause::Sink);
-        let mut run = RefusalRun { refused, failed: self.refused_anew(RefusalCause::Program) };
-        if self.batch.programs_worked() {
-            health.programs_worked();
-            run.failed = 0;
-        }
-        if self.accepted != 0 || run.len() == 0 {
-            return Ok(RefusalRun::default());
-        }
-        let in_a_row = health.count_refused(run);
-        if in_a_row < MISCONFIGURED_FROM || health.accepts_refusals() {
-            return Ok(run);
-        }
-        let by_sink = self.refused_by(RefusalCause::Sink).next();
-        let Some(first) = by_sink.or(self.refused_by(RefusalCause::Program).next()) else { return Ok(run) };
-        if by_sink.is_none() {
-            return Err(Failure::program_failed(format!(
-                "a program of the pipeline failed on {in_a_row} events in a row: {}; no event of this batch became a dead \
-                 letter; the lane goes on when its file changes{}",
-                first.reason,
-                self.to_keep_refused("the events are")
-            )));
-        }
-        Err(Failure::refused_all(format!(
-            "the sink refused {in_a_row} events in a row and accepted none: {}; no event of this batch became a dead \
-             letter{}",
-            first.reason,
-            self.to_keep_refused("the events are")
-        )))
-    }
-
-    /// Returns the end of an error, which says how refused events become dead letters. `events_are` is the subject of
-    /// the sentence with its verb. Empty if the command has no flag for that.
-    fn to_keep_refused(&self, events_are: &str) -> String {
-        if self.delivery.health.has_no_flag() {
-            return String::new();
-        }
-        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
-        format!(
-            "; if {events_are} to blame, start again with the flag that keeps them as dead letters: --accept-refusals \
-             {pipeline}/{stream}/{sink}"
-        )
-    }
-
-    /// Stores the refused events before the delivery ends early, if the operator accepts any number of refusals. So no
-    /// later answer changes their fate. Otherwise, a sink whose `Retry-After` ends each session would refuse the same
-    /// events again and again, and would never get the next event.
-    async fn store_accepted_refusals(&mut self) -> Result<(), DeliveryError> {
-        if self.transaction.is_some() || !self.delivery.health.accepts_refusals() {
-            return Ok(());
-        }
-        self.refused.retain(|refusal| refusal.cause == RefusalCause::Sink);
-        self.store_refused().await
-    }
-
-    /// Stores the refused events as dead letters, by cause and in the order of the refusals.
-    async fn store_refused(&mut self) -> Result<(), DeliveryError> {
-        let Delivery { meter, clock, dead_letters, .. } = self.delivery;
-        if self.refused.is_empty() {
-            return Ok(());
-        }
-        self.refused.sort_by_key(|refusal| refusal.cause);
-        let time = clock.now();
-        let refused: Vec<_> = self
-            .refused
-            .iter()
-            .filter_map(|Refusal { event: refusal, .. }| {
-                let event = self.batch.event(refusal.index)?;
-                Some(DeadLetter {
-                    time,
-                    pipeline: &meter.metrics.pipeline,
-                    stream: meter.metrics.stream,
-                    sink: &meter.metrics.sink,
-                    identity: event.identity,
-                    record_id: event.record_id,
-                    status: &refusal.status,
-                    reason: &refusal.reason,
-                    event_time: event.time,
-                    error: if event.unsent == Some(Unsent::ProgramFailed) { None } else { event.error },
-                    labels: event.labels.map(|labels| &**labels),
-                    truncated: event.unsent == Some(Unsent::Truncated),
-                    event: event.body,
-                })
-            })
-            .collect();
-        let result = dead_letters.keep(&refused).await;
-        let stored = result.as_ref().map_or_else(|(stored, _)| *stored, |()| refused.len());
-        if let (Some(stored), Some(written)) = (self.refused.get(..stored), refused.get(..stored)) {
-            self.stored(time, stored, written);
-        }
-        result.map_err(|(_, error)| {
-            if self.accepted > 0 {
-                let unstored = refused.iter().skip(stored).map(|letter| letter.identity);
-                self.delivery.health.unstored().extend(unstored);
-            }
-            let mut failure = Failure::from(error);
-            meter.failed(Side::DeadLetters, &failure);
-            if failure.kind == FailureKind::Transient {
-                failure.retry_after = failure.retry_after.max(Some(AFTER_DEAD_LETTERS));
-            }
-            DeliveryError::DeadLetters(failure)
-        })
-    }
-
-    /// Counts and settles refused events that are dead letters now.
-    fn stored(&self, time: Timestamp, refused: &[Refusal], written: &[DeadLetter<'_>]) {
-        let Delivery { meter, dead_letters, .. } = self.delivery;
-        let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
-        let accepted = self.accepted_unnamed.min(refused.len());
-        meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
-        if accepted > 0 {
-            // It is unknown which of the events were accepted. Each has the average size, and the first events give the
-            // labels.
-            let sizes = refused.iter().filter_map(|refusal| self.delivered_event(refusal.event.index));
-            let bytes = sizes.map(|event| event.bytes).sum::<u64>() * accepted as u64 / refused.len() as u64;
-            let up_to = |place: usize| bytes * place as u64 / accepted as u64;
-            let unnamed = refused.iter().take(accepted).enumerate();
-            meter.delivered(unnamed.filter_map(|(place, refusal)| {
-                let event = self.delivered_event(refusal.event.index)?;
-                Some(DeliveredEvent { bytes: up_to(place + 1) - up_to(place), time: None, ..event })
-            }));
-        }
-        meter.dead_lettered((refused.len() - accepted) as u64);
-        dead_letters.show(&meter.metrics);
-        let list = || dead_letters.list_command_for(&meter.metrics);
-        meter.metrics.log_dead_letters(time, refused.len() as u64, reason, record_id, list);
-        self.unblock(refused.iter().map(|refusal| refusal.event.index), None);
-        self.fates.mark(refused.iter().map(|refusal| refusal.event.index), Fate::DeadLettered);
     }
 }
 

@@ -3,14 +3,17 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_record::{Identity, Stream, Timestamp};
-use s1_forwarder_telemetry::Telemetry;
+use s1_forwarder_record::{Clock, Identity, Stream, Timestamp};
+use s1_forwarder_settings::RetrySettings;
+use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::sync::watch;
 
+use super::refusal::AFTER_DEAD_LETTERS;
+use super::throttle::Throttle;
 use super::*;
 use crate::checkpoint::{CheckpointBackend, CheckpointKey, StateError};
-use crate::dead_letters::{DeadLetterError, DeadLetterStore};
-use crate::sink::{Limits, ProbeResult, Until};
+use crate::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, DeadLetters};
+use crate::sink::{Deadline, Limits, ProbeResult, Sink, Until};
 
 /// Returns the scripted answers, then accepts everything. Records the sent events and their checkpoints.
 #[derive(Debug, Default)]

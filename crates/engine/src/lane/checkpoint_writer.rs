@@ -114,14 +114,34 @@ impl CheckpointWriter {
 
     /// Writes the checkpoint, or its copy, when it is due. Returns when the write has succeeded or failed. If a write
     /// takes longer than [`STORE_TIMEOUT`], returns too, but only once. Never returns if nothing is to be written.
-    /// While events are `in_flight`, a transactional sink gets no checkpoint alone. Cancel safe: the next call
-    /// continues a write that has begun.
+    /// Cancel safe: the next call continues a write that has begun.
     ///
     /// # Errors
     /// If the writer makes no other attempt. The error says what the lane does then.
-    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint, in_flight: bool) -> Result<(), NotStored> {
-        let is_held_back = in_flight && self.copy.is_some();
+    pub async fn write_due(&mut self, checkpoint: &mut LaneCheckpoint) -> Result<(), NotStored> {
+        self.write_first(checkpoint, self.main.next_due()).await
+    }
+
+    /// Calls [`Self::write_due`]. While events are in flight, a transactional sink gets no checkpoint alone.
+    ///
+    /// # Errors
+    /// As [`Self::write_due`].
+    pub async fn write_due_while_sending(
+        &mut self,
+        checkpoint: &mut LaneCheckpoint,
+        has_in_flight: bool,
+    ) -> Result<(), NotStored> {
+        let is_held_back = has_in_flight && self.copy.is_some();
         let main_due = if is_held_back { None } else { self.main.next_due() };
+        self.write_first(checkpoint, main_due).await
+    }
+
+    /// Writes the checkpoint, which is due at `main_due`, or its copy, whichever is due first.
+    async fn write_first(
+        &mut self,
+        checkpoint: &mut LaneCheckpoint,
+        main_due: Option<Instant>,
+    ) -> Result<(), NotStored> {
         let copy_due = self.copy.as_ref().and_then(|copy| copy.next_due());
         // If both are overdue, the lane's own checkpoint goes first: the lane does not depend on the copy.
         let now = Instant::now();

@@ -47,7 +47,7 @@ pub async fn finish(
         report(lane.metrics(), &checkpoint.position);
     }
     while !writer.is_idle() {
-        writer.write_due(checkpoint, false).await?;
+        writer.write_due(checkpoint).await?;
     }
     Ok(())
 }

@@ -80,31 +80,9 @@ impl PullStage<'_> {
         pages: mpsc::Sender<ReservedPage>,
     ) -> Result<Option<Polled>, Failure> {
         let Lane { pull, client, budget, delivery, wanted, memory, .. } = self.lane;
-        let meter = &delivery.meter;
-        let mut must_ask = false;
-        let mut poll = loop {
-            let start = match pull.window {
-                Some(window) => window.to,
-                None => self.start_time(must_ask).await?,
-            };
-            let not_due = match Poll::new(client, meter.clone(), pull.clone(), &position, pass, start, *self.habits) {
-                Ok(poll) => break poll,
-                Err(not_due) => not_due,
-            };
-            if let NotDue::Before(bound) = not_due
-                && pull.window.is_none()
-            {
-                if !must_ask && Clocks::of(client).are_apart(pull.overlap) {
-                    // Without a poll, no answer would correct a time that one node of the console has wrong.
-                    must_ask = true;
-                    continue;
-                }
-                if let Err(failure) = self.lane.may_wait_for(bound) {
-                    return Err(self.show(failure));
-                }
-            }
-            let context = PollContext { pass, start, ..PollContext::default() };
-            return Ok(Some(Polled { context, end: PollEnd::NotDue, observed: None }));
+        let mut poll = match self.begin(&position, pass).await? {
+            Ok(poll) => poll,
+            Err(not_due) => return Ok(Some(not_due)),
         };
         // Parts that the poll does not read are dropped here, so that they are not copied when the lane's position
         // changes.
@@ -115,7 +93,7 @@ impl PullStage<'_> {
         }
         // Boxed: see *Size* in `lane/mod.rs`.
         let mut ongoing = Box::new(OngoingPoll {
-            enricher: pull.addition().map(|addition| Enricher { client, addition, meter, memory }),
+            enricher: pull.addition().map(|addition| Enricher { client, addition, meter: &delivery.meter, memory }),
             retry: RetryState::new(&mut self.random),
             found_new: true,
             share: budget.share(),
@@ -134,6 +112,37 @@ impl PullStage<'_> {
                 }
                 Action::Done(context, end) => return Ok(Some(ongoing.end(context, end))),
             }
+        }
+    }
+
+    /// Begins the poll of a pass. Returns its end if the pass has nothing to ask for yet.
+    async fn begin(&mut self, position: &SourcePosition, pass: usize) -> Result<Result<Poll, Polled>, Failure> {
+        let Lane { pull, client, delivery, .. } = self.lane;
+        let mut must_ask = false;
+        loop {
+            let start = match pull.window {
+                Some(window) => window.to,
+                None => self.start_time(must_ask).await?,
+            };
+            let meter = delivery.meter.clone();
+            let not_due = match Poll::new(client, meter, pull.clone(), position, pass, start, *self.habits) {
+                Ok(poll) => return Ok(Ok(poll)),
+                Err(not_due) => not_due,
+            };
+            if let NotDue::Before(bound) = not_due
+                && pull.window.is_none()
+            {
+                if !must_ask && Clocks::of(client).are_apart(pull.overlap) {
+                    // Without a poll, no answer would correct a time that one node of the console has wrong.
+                    must_ask = true;
+                    continue;
+                }
+                if let Err(failure) = self.lane.may_wait_for(bound) {
+                    return Err(self.show(failure));
+                }
+            }
+            let context = PollContext { pass, start, ..PollContext::default() };
+            return Ok(Err(Polled { context, end: PollEnd::NotDue, observed: None }));
         }
     }
 
@@ -261,8 +270,7 @@ impl PullStage<'_> {
             }
             error => error.advice(self.lane.pull.stream, self.has_answered, self.lane.client.names_ids()),
         };
-        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-        let reason = format!("{}{error}{advice}", self.prefix);
+        let reason = format!("{}{error}{}", self.prefix, advice::suffix(advice));
         self.show(Failure::from(error).map_reason(|_| reason))
     }
 }

@@ -98,14 +98,7 @@ impl Lane {
                 step = match step {
                     LaneStep::Open(wait) => in_span(running.lane.span(), running.open(wait)).await,
                     LaneStep::Wait(open, next) => {
-                        let asleep = pin!(sleep_until(open.wakes_at(next.at)));
-                        if open.schedule.waits_for_console() {
-                            // Boxed: few lanes wait for another token.
-                            let changed = Box::pin(running.lane.client.token_changed_since(open.token_changes));
-                            running.stop.run_until_cancelled(select(asleep, changed)).await;
-                        } else {
-                            running.stop.run_until_cancelled(asleep).await;
-                        }
+                        running.wait(&open, next.at).await;
                         running.after_wait(open, next)
                     }
                     LaneStep::Write(open, next) => in_span(running.lane.span(), running.write_due(open, next)).await,
@@ -139,21 +132,44 @@ impl RunningLane {
             self.stop.run_until_cancelled(sleep(wait)).await;
         }
         match self.stop.run_until_cancelled(self.lane.open()).await {
-            Some(Ok(open)) => self.plan(open, false),
+            Some(Ok(open)) => self.plan(open),
             Some(Err(end)) => LaneStep::End(end),
             None => LaneStep::End(LaneEnd::Drained),
         }
     }
 
     /// Returns the step that waits for the pass that is due first, or that ends the lane if no pass is polled again.
-    /// With `is_refused`, the lane cannot poll sooner unless an operator corrects the cause.
-    fn plan(&self, open: Box<OpenLane>, is_refused: bool) -> LaneStep {
+    fn plan(&self, open: Box<OpenLane>) -> LaneStep {
         let Some((pass, at)) = open.schedule.next() else {
             let end = if open.schedule.has_given_up() { LaneEnd::Refused } else { LaneEnd::Complete };
             return LaneStep::Flush(open, end);
         };
-        self.report_next_attempt(at, is_refused);
+        let wait = at.saturating_duration_since(Instant::now());
+        self.lane.metrics().set_next_attempt(Some(self.lane.now().plus(wait)));
         LaneStep::Wait(open, NextPoll { pass, at })
+    }
+
+    /// Returns the step of [`Self::plan`]. The log shows when the lane goes on: an operator has to correct the cause,
+    /// or the lane cannot poll sooner.
+    fn plan_after_refusal(&self, open: Box<OpenLane>) -> LaneStep {
+        let step = self.plan(open);
+        if let LaneStep::Wait(_, next) = &step {
+            self.log_next_attempt(next.at);
+        }
+        step
+    }
+
+    /// Sleeps until `poll_at`, until a checkpoint is due, or until the lane is asked to stop. A lane whose passes the
+    /// console refused wakes up, too, if requests use another token.
+    async fn wait(&self, open: &OpenLane, poll_at: Instant) {
+        let asleep = pin!(sleep_until(open.wakes_at(poll_at)));
+        if open.schedule.waits_for_console() {
+            // Boxed: few lanes wait for another token, and this future would enlarge every lane.
+            let changed = Box::pin(self.lane.client.token_changed_since(open.token_changes));
+            self.stop.run_until_cancelled(select(asleep, changed)).await;
+        } else {
+            self.stop.run_until_cancelled(asleep).await;
+        }
     }
 
     /// Returns the next step of a lane that wakes up.
@@ -173,27 +189,22 @@ impl RunningLane {
     fn follow_token(&self, mut open: Box<OpenLane>) -> LaneStep {
         open.token_changes = self.lane.client.token_changes();
         open.schedule.retry_refused();
-        self.plan(open, false)
+        self.plan(open)
     }
 
-    /// Shows when a waiting lane goes on. The log shows it too after a refusal, whose cause an operator has to correct.
-    fn report_next_attempt(&self, next_poll: Instant, is_refused: bool) {
+    fn log_next_attempt(&self, next_poll: Instant) {
         let metrics = self.lane.metrics();
-        let wait = next_poll.saturating_duration_since(Instant::now());
-        let next_attempt = self.lane.now().plus(wait);
-        metrics.set_next_attempt(Some(next_attempt));
-        if is_refused {
-            let seconds = wait.as_secs();
-            let state = metrics.state();
-            let error = state.error();
-            let retry = metrics.retry_command_while_waiting(self.lane.now());
-            info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
-        }
+        let Some(next_attempt) = metrics.next_attempt() else { return };
+        let seconds = next_poll.saturating_duration_since(Instant::now()).as_secs();
+        let state = metrics.state();
+        let error = state.error();
+        let retry = metrics.retry_command_while_waiting(self.lane.now());
+        info!(%next_attempt, seconds, error, retry, "the lane is paused until its next attempt");
     }
 
     /// Writes a checkpoint that fell due, for as long as no pass is due. A write that has begun continues later.
     async fn write_due(&mut self, mut open: Box<OpenLane>, next: NextPoll) -> LaneStep {
-        let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint, false));
+        let written = timeout_at(next.at, open.writer.write_due(&mut open.checkpoint));
         match self.stop.run_until_cancelled(written).await {
             Some(Ok(Err(not_stored))) => self.not_stored(open, not_stored),
             Some(Ok(Ok(())) | Err(_)) | None => LaneStep::Wait(open, next),
@@ -228,7 +239,7 @@ impl RunningLane {
         match Session::new(&mut self.lane, &mut open, &passes, pass).run(&self.stop).await {
             SessionEnd::Complete(polled) => {
                 self.completed(&mut open, &passes, polled, (started_at, begun_at));
-                self.plan(open, false)
+                self.plan(open)
             }
             SessionEnd::Stopped => self.stopped(open),
             SessionEnd::Failed(SessionFailure::NotStored(not_stored)) => self.not_stored(open, not_stored),
@@ -239,7 +250,7 @@ impl RunningLane {
     /// Ends a poll during which the lane was asked to stop.
     fn stopped(&self, open: Box<OpenLane>) -> LaneStep {
         self.lane.metrics().requeue_in_flight();
-        self.plan(open, false)
+        self.plan(open)
     }
 
     /// Learns the console's time before a new lane begins. Then the lane opens again, with `since` resolved.
@@ -252,7 +263,7 @@ impl RunningLane {
                 LaneStep::Open(Duration::ZERO)
             }
             Some(Err(failure)) => self.after_failure(open, pass, SideFailure { side: Side::Console, failure }).await,
-            None => self.plan(open, false),
+            None => self.plan(open),
         }
     }
 
@@ -328,14 +339,18 @@ impl RunningLane {
         if pause == Some(Pause::UntilStopped) {
             return self.stay(open).await;
         }
-        self.plan(open, failure.is_refusal() && pause != Some(Pause::PassGivenUp))
+        if failure.is_refusal() && pause != Some(Pause::PassGivenUp) {
+            self.plan_after_refusal(open)
+        } else {
+            self.plan(open)
+        }
     }
 
     /// Polls no more, and writes checkpoints that fall due, until the lane is asked to stop.
     async fn stay(&mut self, mut open: Box<OpenLane>) -> LaneStep {
         let writing = async {
             loop {
-                if let Err(not_stored) = open.writer.write_due(&mut open.checkpoint, false).await {
+                if let Err(not_stored) = open.writer.write_due(&mut open.checkpoint).await {
                     return not_stored;
                 }
             }

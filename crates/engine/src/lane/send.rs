@@ -148,7 +148,7 @@ impl<'a> SendStage<'a> {
             tokio::select! {
                 biased;
                 Some(done) = self.deliveries.join_next_with_id() => self.on_delivered(done)?,
-                written = self.writer.write_due(self.checkpoint, has_in_flight) => written?,
+                written = self.writer.write_due_while_sending(self.checkpoint, has_in_flight) => written?,
                 () = delivery.health.changed() => {}
                 () = at(timers.unresponsive_at), if !timers.is_unresponsive => {}
                 () = at(timers.give_up_at) => return Err(self.give_up(timers.gives_up).into()),

@@ -211,6 +211,10 @@ impl Batch {
         self.entries.get(index).map(|entry| self.view(entry))
     }
 
+    pub fn identity(&self, index: usize) -> Option<Identity> {
+        self.event(index).map(|event| event.identity)
+    }
+
     /// Returns a new batch of the events at `indices`, in that order. Indices out of range are skipped.
     pub fn select(&self, indices: impl IntoIterator<Item = usize>) -> Self {
         let mut selected =

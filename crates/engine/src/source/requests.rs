@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::findings::FindingsScan;
 use super::parameters::{Parameter, Parameters, order};
 use super::{Pass, PullSettings, ThreatInclude};
-use crate::console::{Client, ConsoleError, Endpoint, RequestPermit, ScopeFilter};
+use crate::console::{AlertFields, Client, ConsoleError, Endpoint, RequestPermit, ScopeFilter};
 
 /// Largest body of a count, or of one alert in brief.
 pub(super) const SMALL_BYTES: usize = 64 * 1024;
@@ -35,7 +35,7 @@ enum Content {
     /// A GET; `query` lacks `limit`.
     List { path: Cow<'static, str>, query: Parameters, scope: ScopeFilter },
     /// GraphQL; `variables` lack `first` and `scope`.
-    Alerts { variables: Map<String, Value>, brief: bool },
+    Alerts { variables: Map<String, Value>, fields: AlertFields },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +112,8 @@ impl Request {
         Self::new(Content::List { path: path.into(), query, scope }, size)
     }
 
-    pub(super) fn unified_alerts(variables: Map<String, Value>, brief: bool, size: Size) -> Self {
-        Self::new(Content::Alerts { variables, brief }, size)
+    pub(super) fn unified_alerts(variables: Map<String, Value>, fields: AlertFields, size: Size) -> Self {
+        Self::new(Content::Alerts { variables, fields }, size)
     }
 
     /// Requests the records of a list that come last in the order of `sort_by`.
@@ -194,10 +194,10 @@ impl Request {
                     limit.chain(query.iter().map(|(name, value)| (name.as_ref(), value.as_str()))).collect();
                 client.list(permit, path, &query, *scope, max_bytes, meter).await
             }
-            Content::Alerts { variables, brief } => {
+            Content::Alerts { variables, fields } => {
                 let mut variables = variables.clone();
                 variables.insert("first".to_owned(), limit.unwrap_or(1).into());
-                client.unified_alerts(permit, variables, *brief, max_bytes, meter).await
+                client.unified_alerts(permit, variables, *fields, max_bytes, meter).await
             }
         }
     }
@@ -223,7 +223,9 @@ mod tests {
             };
             let asked = match &self.content {
                 Content::List { path, .. } => path.to_string(),
-                Content::Alerts { variables, brief } => format!("{brief} {}", Value::Object(variables.clone())),
+                Content::Alerts { variables, fields } => {
+                    format!("{} {}", *fields == AlertFields::Brief, Value::Object(variables.clone()))
+                }
             };
             (asked, limit, max_bytes)
         }

@@ -1,8 +1,12 @@
 //! Makes an event of a record: the mapping, which is the crate `s1-forwarder-mapping`, and after it the steps that the
 //! user wants (`steps.rs`).
 
+mod event_redactor;
+#[cfg(feature = "remap")]
+mod programs;
 #[cfg(not(feature = "remap"))]
-mod no_remap;
+#[path = "no_remap.rs"]
+mod programs;
 mod redact;
 mod redaction;
 #[cfg(feature = "remap")]
@@ -10,6 +14,7 @@ mod remap;
 mod schema_paths;
 mod settings;
 mod steps;
+mod tags;
 mod transformed;
 mod transformer;
 mod tree;
@@ -20,11 +25,13 @@ pub use s1_forwarder_mapping::{
     coverage, knows_activity_type, schema_name, text_parts, unknown_leaves,
 };
 
+pub use self::programs::{Compiler, forget_unused_programs};
 pub use self::redact::RedactionKeys;
 pub use self::redaction::{Redaction, With};
 #[cfg(all(any(test, feature = "testing"), feature = "remap"))]
 pub use self::remap::COMPILATIONS;
 pub use self::settings::{OnError, TransformSettings};
-pub use self::steps::{Compiler, FAILED_TAG, OVERRAN_TAG, Steps, StepsError, forget_unused_programs};
+pub use self::steps::{Steps, StepsError};
+pub use self::tags::{FAILED_TAG, OVERRAN_TAG};
 pub use self::transformed::{Dropped, Transformed};
 pub use self::transformer::{Transformer, to_version};

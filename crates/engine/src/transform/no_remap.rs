@@ -1,8 +1,11 @@
-//! Replacement of `remap` in builds without VRL.
+//! Takes the place of `programs.rs` in a build without the feature `remap`: there is no program.
 
-/// A program; there is none in these builds.
-#[derive(Debug)]
-pub(super) enum Program {}
+use std::collections::HashSet;
+use std::convert::Infallible;
+
+use super::event_redactor::EventRedactor;
+use super::settings::OnError;
+use super::transformed::Transformed;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
@@ -10,23 +13,61 @@ pub(super) enum Purpose {
     Condition,
 }
 
+/// Refuses every program.
 #[derive(Debug, Default)]
-pub(super) struct Budget;
+pub struct Compiler;
 
-impl Budget {
-    pub fn set_strict(&mut self, _: bool) {}
+impl Compiler {
+    pub fn of(_: &str) -> Self {
+        Self
+    }
+
+    #[must_use]
+    pub fn strict(self, _: bool) -> Self {
+        self
+    }
 
     pub fn takes_long(&self) -> bool {
         false
     }
-}
 
-impl Program {
-    /// Refuses every program.
+    /// Refuses the `remap` of a sink.
     ///
     /// # Errors
     /// Always fails: this build has no programs.
-    pub fn compile(_: &str, _: Purpose, _: &mut Budget) -> Result<Self, String> {
+    pub fn check(&mut self, source: &str) -> Result<(), String> {
+        self.compile(source, Purpose::Remap).map(|_| ())
+    }
+
+    pub(super) fn compile(&mut self, _: &str, _: Purpose) -> Result<Infallible, String> {
         Err("this build has no programs: build s1-forwarder with the feature `remap`".to_owned())
+    }
+}
+
+/// Does nothing.
+pub fn forget_unused_programs() {}
+
+#[derive(Debug)]
+pub(super) struct Programs;
+
+impl Programs {
+    pub fn new(_: Vec<Infallible>, _: Option<Infallible>, _: OnError) -> Self {
+        Self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        true
+    }
+
+    /// Redacts the event.
+    pub fn run(
+        &self,
+        events: &EventRedactor,
+        out: &mut Vec<u8>,
+        start: usize,
+        _: &mut Transformed,
+        known: &HashSet<String>,
+    ) {
+        events.redact(out, start, known);
     }
 }

@@ -99,6 +99,17 @@ pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Valu
     }
 }
 
+/// What a threat says of its mitigation, apart from the reports.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StatedMitigation<'a> {
+    pub status: Value<'a>,
+    pub is_preemptive: bool,
+    /// The console says that actions failed.
+    pub is_failed: bool,
+    /// The agent only detects.
+    pub is_detecting: bool,
+}
+
 impl<'a> Reports<'a> {
     pub fn of(reports: impl Iterator<Item = MitigationReport<'a>>) -> Self {
         let mut reports: SmallVec<[MitigationReport<'a>; 8]> = reports.collect();
@@ -107,19 +118,14 @@ impl<'a> Reports<'a> {
         Self(reports)
     }
 
-    /// Returns `disposition_id` and `action` of a threat with this mitigation status. For an unknown status, the
-    /// successful actions decide; without one, returns `None`.
-    pub fn outcome(
-        &self,
-        status: Value<'_>,
-        preemptively: bool,
-        is_failed: bool,
-        is_detecting: bool,
-    ) -> Option<(u16, Action)> {
+    /// Returns `disposition_id` and `action` of a threat with this mitigation. For an unknown status, the successful
+    /// actions decide; without one, returns `None`.
+    pub fn outcome(&self, mitigation: &StatedMitigation<'_>) -> Option<(u16, Action)> {
+        let StatedMitigation { status, is_preemptive, is_failed, is_detecting } = *mitigation;
         let effect = strongest(self.0.iter().filter(|report| report.is_success()).map(|report| report.action));
         let any_failed = self.0.iter().any(MitigationReport::has_failed);
         let allowed = if is_detecting { Action::Observed } else { Action::Allowed };
-        let outcome = OUTCOMES.of(status).or(preemptively.then_some(Outcome::Blocked));
+        let outcome = OUTCOMES.of(status).or(is_preemptive.then_some(Outcome::Blocked));
         let outcome = outcome.or_else(|| effect.map(|_| Outcome::Mitigated))?;
         let action = match outcome {
             Outcome::Benign => return Some((disposition_of(outcome), Action::Allowed)),
@@ -127,7 +133,7 @@ impl<'a> Reports<'a> {
             Outcome::Active => allowed,
         };
         let disposition = match effect {
-            _ if preemptively => return Some((2, Action::Denied)),
+            _ if is_preemptive => return Some((2, Action::Denied)),
             Some(Effect::Restored) => return Some((9, allowed)),
             // The status belongs to the whole threat, and the file of a killed process may still exist.
             Some(_) if any_failed => return Some((12, Action::Denied)),
@@ -166,6 +172,10 @@ mod tests {
     use super::*;
     use crate::streams::threat::reports as read;
 
+    fn stated(status: Value<'_>) -> StatedMitigation<'_> {
+        StatedMitigation { status, ..StatedMitigation::default() }
+    }
+
     #[test]
     fn the_strongest_successful_action_decides() {
         let report = |action: &str, status: &str, ended: &str| {
@@ -174,7 +184,7 @@ mod tests {
         let outcome = |status: &str, reports: &[String]| {
             let status = format!("\"{status}\"");
             let list = format!("[{}]", reports.join(","));
-            Reports::of(read(Value::new(&list))).outcome(Value::new(&status), false, false, false)
+            Reports::of(read(Value::new(&list))).outcome(&stated(Value::new(&status)))
         };
         let kill = report("kill", "success", "01");
         let quarantine = report("quarantine", "success", "02");
@@ -205,16 +215,19 @@ mod tests {
         assert_eq!(outcome("", &[]), None);
         let none = Reports::of(read(Value::default()));
         let status = Value::new("\"not_mitigated\"");
-        assert_eq!(none.outcome(status, false, true, false), Some((13, Action::Allowed)));
-        assert_eq!(none.outcome(status, false, false, true), Some((15, Action::Observed)));
-        assert_eq!(none.outcome(status, true, false, true), Some((2, Action::Denied)));
+        let failed = StatedMitigation { is_failed: true, ..stated(status) };
+        assert_eq!(none.outcome(&failed), Some((13, Action::Allowed)));
+        let detecting = StatedMitigation { is_detecting: true, ..stated(status) };
+        assert_eq!(none.outcome(&detecting), Some((15, Action::Observed)));
+        let preemptive = StatedMitigation { is_preemptive: true, ..detecting };
+        assert_eq!(none.outcome(&preemptive), Some((2, Action::Denied)));
     }
 
     #[test]
     fn a_report_with_nothing_found_has_no_effect() {
         let outcome = |counters: &str| {
             let list = format!(r#"[{{"action":"quarantine","status":"success","actionsCounters":{counters}}}]"#);
-            Reports::of(read(Value::new(&list))).outcome(Value::new("\"mitigated\""), false, false, false)
+            Reports::of(read(Value::new(&list))).outcome(&stated(Value::new("\"mitigated\"")))
         };
         assert_eq!(outcome(r#"{"success":0,"notFound":1,"total":1}"#), Some((11, Action::Denied)));
         assert_eq!(outcome(r#"{"success":0,"failed":1,"total":1}"#), Some((13, Action::Denied)));

@@ -9,7 +9,7 @@ use super::event::{Event, Profile};
 use super::file::{File, FileType};
 use super::finding::{Malware, Verdict, activity};
 use super::metadata::{CommonFields, Metadata};
-use super::mitigation::Reports;
+use super::mitigation::{Reports, StatedMitigation};
 use super::user::{UserType, mark_account, mark_process_user, names_in};
 use super::{device, enrichment, unmapped, workload};
 use crate::common::account::Account;
@@ -175,8 +175,8 @@ fn states(event: &mut Event<'_>, parts: &ThreatParts<'_>, reports: &Reports<'_>)
         None => event.other_verdict(parts.verdict),
     }
     let Mitigation { is_preemptive, is_failed, is_detecting, .. } = parts.mitigation;
-    let outcome = reports.outcome(status, is_preemptive, is_failed, is_detecting);
-    if let Some((disposition, action)) = outcome {
+    let stated = StatedMitigation { status, is_preemptive, is_failed, is_detecting };
+    if let Some((disposition, action)) = reports.outcome(&stated) {
         event.disposition(disposition);
         event.action(action);
     }

@@ -176,10 +176,10 @@ impl<'a> Acting<'a> {
         let originator = clues.originator;
         let named = clues.image.filter(|image| clues.is_image(*image));
         if let Some(process) = clues.process {
-            return clues.started(process, false);
+            return clues.started_process(process);
         }
         if let Some(image) = named.filter(|image| image.addition.is_some()) {
-            return clues.started(image, true);
+            return clues.started_image(image);
         }
         if !clues.is_fileless && !clues.has_run.unwrap_or(is_set(clues.arguments)) {
             return Self { process: originator, ..Self::default() };
@@ -199,12 +199,12 @@ impl<'a> Acting<'a> {
             !first.is_like(file) && (!clues.is_windows(file) || is_certain_program(*first) || is_known_program(*first))
         };
         if let Some(process) = line.filter(|first| run.is_some_and(|file| has_run(first, file))) {
-            return clues.started(process, false);
+            return clues.started_process(process);
         }
         let openers = match named.map(|image| (image, clues.kind(image))) {
-            Some((image, FileKind::Program)) => return clues.started(image, true),
+            Some((image, FileKind::Program)) => return clues.started_image(image),
             Some((image, FileKind::PossibleProgram)) if clues.is_first_argument(image) => {
-                return clues.started(image, true);
+                return clues.started_image(image);
             }
             Some((_, FileKind::PossibleProgram | FileKind::Data)) => Some(&[][..]),
             Some((_, FileKind::Opened(programs))) => Some(programs),
@@ -217,7 +217,7 @@ impl<'a> Acting<'a> {
             is_opener(first) || is_other() && (is_certain_program(*first) || is_within())
         };
         if let Some(process) = line.filter(is_program) {
-            return clues.started(process, false);
+            return clues.started_process(process);
         }
         let has_its_switch = named
             .zip(openers)
@@ -291,17 +291,25 @@ fn first_word(line: Value<'_>) -> Option<Image<'_>> {
 }
 
 impl<'a> Clues<'a> {
-    /// Returns that `process` acted, and that the originator started it.
-    fn started(&self, process: Image<'a>, is_image: bool) -> Acting<'a> {
+    /// Returns that `process`, which is not the file, acted, and that the originator started it. The process may be the
+    /// originator itself.
+    fn started_process(&self, process: Image<'a>) -> Acting<'a> {
         Acting {
             process: Some(process),
-            // A process that is not the file may be the originator itself.
-            parent: self
-                .originator
-                .filter(|originator| is_image && process.path.is_some() || !self.is_same(process, *originator)),
+            parent: self.originator.filter(|originator| !self.is_same(process, *originator)),
+            has_arguments: true,
+            is_file: false,
+        }
+    }
+
+    /// Returns that the file acted as a process, and that the originator started it.
+    fn started_image(&self, image: Image<'a>) -> Acting<'a> {
+        Acting {
+            process: Some(image),
+            parent: self.originator.filter(|originator| image.path.is_some() || !self.is_same(image, *originator)),
             has_arguments: true,
             // The program of a session may have a hash and no path.
-            is_file: is_image && !self.is_missing && (process.path.is_some() || process.addition.is_some()),
+            is_file: !self.is_missing && (image.path.is_some() || image.addition.is_some()),
         }
     }
 

@@ -250,7 +250,7 @@ impl LaneBuilder {
     /// pipeline take turns, so that the first one compiles for all. The programs stay compiled as long as a caller
     /// keeps them.
     pub async fn compile(self: &Arc<Self>, spec: &Arc<LaneSpec>) -> Option<Arc<Steps>> {
-        if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
+        if !spec.has_programs() {
             return None;
         }
         let compiler = self.compilers.get_or_insert_with(spec.id.pipeline.clone(), Arc::default);

@@ -24,6 +24,11 @@ pub struct LaneSpec {
 }
 
 impl LaneSpec {
+    /// Returns whether programs of the user change or drop events of the lane.
+    pub fn has_programs(&self) -> bool {
+        !self.transform.drop.is_empty() || self.transform.remap.is_some() || self.sink.common.remap.is_some()
+    }
+
     /// Returns one lane per stream of the pipeline and sink that accepts the stream; no lane if the pipeline is paused.
     pub fn of(pipeline: &Pipeline) -> Vec<Arc<Self>> {
         if !pipeline.enabled {

@@ -52,13 +52,29 @@ impl Api {
         outdated_is_fine(written)
     }
 
-    /// Adds or removes the finalizer, and keeps the others. It may be in a list that another program owns.
+    /// Adds the finalizer, and keeps the others.
     ///
     /// # Errors
     /// As [`Self::write_status`].
-    pub async fn set_finalizer(&self, resource: &ResourceState, present: bool) -> Result<(), KubernetesError> {
-        let others = resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER);
-        let finalizers: Vec<&str> = others.chain(present.then_some(FINALIZER)).collect();
+    pub async fn add_finalizer(&self, resource: &ResourceState) -> Result<(), KubernetesError> {
+        self.write_finalizers(resource, other_finalizers(resource).chain([FINALIZER])).await
+    }
+
+    /// Removes the finalizer, and keeps the others.
+    ///
+    /// # Errors
+    /// As [`Self::write_status`].
+    pub async fn remove_finalizer(&self, resource: &ResourceState) -> Result<(), KubernetesError> {
+        self.write_finalizers(resource, other_finalizers(resource)).await
+    }
+
+    /// Writes all finalizers. Another program may own the list.
+    async fn write_finalizers(
+        &self,
+        resource: &ResourceState,
+        finalizers: impl Iterator<Item = &str>,
+    ) -> Result<(), KubernetesError> {
+        let finalizers: Vec<&str> = finalizers.collect();
         // With these, the list of another version or of another resource is not replaced.
         let uid = &resource.uid;
         let version = &resource.resource_version;
@@ -94,6 +110,10 @@ impl Api {
             debug!(namespace = resource.namespace, name = resource.name, %error, "an event was not published");
         }
     }
+}
+
+fn other_finalizers(resource: &ResourceState) -> impl Iterator<Item = &str> {
+    resource.finalizers.iter().map(String::as_str).filter(|finalizer| *finalizer != FINALIZER)
 }
 
 /// Ignores that a resource was deleted or changed meanwhile. A deleted resource needs nothing more. A changed one is

@@ -240,12 +240,12 @@ impl Reporter {
         let text = |error: KubernetesError| error.to_string();
         match request {
             Due::Status(status) => self.api.write_status(resource, status).await.map_err(text),
-            Due::AddFinalizer => self.api.set_finalizer(resource, true).await.map_err(text),
-            Due::RemoveFinalizer => self.api.set_finalizer(resource, false).await.map_err(text),
+            Due::AddFinalizer => self.api.add_finalizer(resource).await.map_err(text),
+            Due::RemoveFinalizer => self.api.remove_finalizer(resource).await.map_err(text),
             Due::RemoveCheckpoints(pipeline) => {
                 let keys = checkpoints.as_ref().map_err(String::clone)?;
                 self.remove_checkpoints(pipeline, keys).await.map_err(|error| error.to_string())?;
-                self.api.set_finalizer(resource, false).await.map_err(text)
+                self.api.remove_finalizer(resource).await.map_err(text)
             }
         }
     }

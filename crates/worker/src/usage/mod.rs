@@ -271,8 +271,7 @@ impl UsageWriter {
 
     /// Counts this minute if the lane fails, or its console is silent.
     pub fn count_minute(&self, metrics: &LaneMetrics) {
-        let (_, is_up) = metrics.state_name();
-        let failing_minutes = u64::from(!is_up);
+        let failing_minutes = u64::from(!metrics.state_name().is_up);
         let silent_minutes = u64::from(metrics.silence().is_silent());
         if failing_minutes + silent_minutes > 0 {
             let now = self.clock.now();

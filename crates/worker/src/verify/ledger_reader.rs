@@ -79,13 +79,36 @@ struct StoredRepair {
     checkpoint: LaneCheckpoint,
 }
 
+/// What is read of a ledger.
+#[derive(Debug, Clone, Copy)]
+enum LedgerDetail {
+    Sums,
+    /// The sums and the identities, of which a busy lane has hundreds of megabytes.
+    Identities,
+}
+
+impl LedgerDetail {
+    async fn read(
+        self,
+        ledger: &Ledger,
+        store: &dyn CheckpointBackend,
+        key: &CheckpointKey,
+        hours: Range<Hour>,
+    ) -> Result<LedgerTotals, StateError> {
+        match self {
+            Self::Sums => ledger.sums(store, key, hours).await,
+            Self::Identities => ledger.totals(store, key, hours).await,
+        }
+    }
+}
+
 impl LedgerReader {
     /// The accounted records of the lane and its repairs in `hours`.
     ///
     /// # Errors
     /// If a checkpoint or journal is missing or damaged, or its store cannot be read.
     pub async fn account(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        self.read(hours, true).await
+        self.read(hours, LedgerDetail::Identities).await
     }
 
     /// The accounted records without identities, of which a busy lane has hundreds of megabytes.
@@ -93,11 +116,11 @@ impl LedgerReader {
     /// # Errors
     /// As [`Self::account`].
     pub async fn sums(&self, hours: Range<Hour>) -> Result<Account, VerifyError> {
-        self.read(hours, false).await
+        self.read(hours, LedgerDetail::Sums).await
     }
 
-    async fn read(&self, hours: Range<Hour>, with_identities: bool) -> Result<Account, VerifyError> {
-        let mut account = Account::read(&*self.live, &self.lane, self.which, hours.clone(), with_identities).await?;
+    async fn read(&self, hours: Range<Hour>, detail: LedgerDetail) -> Result<Account, VerifyError> {
+        let mut account = Account::read(&*self.live, &self.lane, self.which, hours.clone(), detail).await?;
         let totals = &mut account.totals;
         let ledger = ledger(&account.checkpoint, self.which);
         let days_until = ledger.days_until();
@@ -111,11 +134,7 @@ impl LedgerReader {
             }
             // A repair has records of its hour only, which may be counted by the day.
             let of_day = hour.day()..hour.plus(1);
-            let mut of_repair = if with_identities {
-                checkpoint.ledger.totals(&*self.repairs, &key, of_day).await?
-            } else {
-                checkpoint.ledger.sums(&*self.repairs, &key, of_day).await?
-            };
+            let mut of_repair = detail.read(&checkpoint.ledger, &*self.repairs, &key, of_day).await?;
             for count in std::mem::take(&mut of_repair.days).into_values() {
                 of_repair.sums.entry(hour).or_default().count += count;
             }
@@ -195,13 +214,23 @@ pub async fn check_segments(live: &dyn CheckpointBackend, lane: &LaneId) -> Resu
         let Some(bytes) = live.load(&key).await? else { return Ok(()) };
         match LaneCheckpoint::decode(&bytes)?.check_journal(live, &key).await {
             Ok(()) => return Ok(()),
-            // A running lane may have removed the segment meanwhile.
-            Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
-            Err(StateError::Journal { segment, .. }) => {
-                return Err(VerifyError::Ledger { lane: lane.clone(), segment });
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => may_retry(error, &mut retries, lane)?,
         }
+    }
+}
+
+/// Counts a retry if another attempt may read the journal: a running lane may have removed the segment meanwhile.
+///
+/// # Errors
+/// If another attempt would not help.
+fn may_retry(error: StateError, retries: &mut usize, lane: &LaneId) -> Result<(), VerifyError> {
+    match error {
+        StateError::Journal { .. } if *retries < MAX_RETRIES => {
+            *retries += 1;
+            Ok(())
+        }
+        StateError::Journal { segment, .. } => Err(VerifyError::Ledger { lane: lane.clone(), segment }),
+        error => Err(error.into()),
     }
 }
 
@@ -215,7 +244,7 @@ impl Account {
         lane: &LaneId,
         hours: Range<Hour>,
     ) -> Result<Self, VerifyError> {
-        Self::read(live, lane, LedgerKind::Current, hours, false).await
+        Self::read(live, lane, LedgerKind::Current, hours, LedgerDetail::Sums).await
     }
 
     async fn read(
@@ -223,27 +252,17 @@ impl Account {
         lane: &LaneId,
         which: LedgerKind,
         hours: Range<Hour>,
-        with_identities: bool,
+        detail: LedgerDetail,
     ) -> Result<Self, VerifyError> {
         let key = CheckpointKey::from(lane.clone());
         let mut retries = 0;
         loop {
             let bytes = live.load(&key).await?;
             let checkpoint = LaneCheckpoint::decode(&bytes.ok_or_else(|| VerifyError::NoCheckpoint(lane.clone()))?)?;
-            let ledger = ledger(&checkpoint, which);
-            let totals = if with_identities {
-                ledger.totals(live, &key, hours.clone()).await
-            } else {
-                ledger.sums(live, &key, hours.clone()).await
-            };
-            match totals {
+            match detail.read(ledger(&checkpoint, which), live, &key, hours.clone()).await {
                 Ok(totals) => return Ok(Self { lane: lane.clone(), checkpoint, which, totals }),
-                Err(StateError::Journal { .. }) if retries < MAX_RETRIES => retries += 1,
                 // The journal of the position is not read here.
-                Err(StateError::Journal { segment, .. }) => {
-                    return Err(VerifyError::Ledger { lane: lane.clone(), segment });
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => may_retry(error, &mut retries, lane)?,
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::http::{
 };
 use crate::integration::{Content, Integration, PANTHER};
 use crate::line::Line;
-use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties, without_envelope};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: panther`: an HTTP source of Panther.
@@ -67,7 +67,7 @@ impl SinkProperties for PantherSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
+        without_envelope(schema, self.envelope)
     }
 
     fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {

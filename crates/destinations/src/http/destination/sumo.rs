@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::http::{Authenticator, Destination, DestinationType, Endpoint, Parts, ResponseView, SinkClient};
 use crate::integration::{Content, Integration, SUMO};
 use crate::line::Line;
-use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties, without_envelope};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 /// `type: sumo`: one event a line to an HTTP source of Sumo Logic.
@@ -76,7 +76,7 @@ impl SinkProperties for SumoSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
+        without_envelope(schema, self.envelope)
     }
 
     fn describe_destination(&self, context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {

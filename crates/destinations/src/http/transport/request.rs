@@ -64,7 +64,7 @@ impl<D: Destination> HttpSink<D> {
         // Each lane begins with another address, so that lanes share them.
         let addresses = Failover::new(addresses, &(&context.pipeline, context.stream.name()));
         Ok(Self {
-            limits: Limits { framing: framing_bytes(&addresses.current().1.destination), ..common.limits(defaults) },
+            limits: Limits { framing: framing_bytes(&addresses.in_use().destination), ..common.limits(defaults) },
             compression: common.compression(defaults),
             client: SinkClient::new(http, auth, headers, context)?,
             addresses,
@@ -203,7 +203,7 @@ impl<D: Destination> HttpSink<D> {
     }
 
     async fn masked_request(&self, batch: &Batch) -> Result<MaskedRequest, NoRequest> {
-        let (_, Address { endpoint, destination, .. }) = self.addresses.current();
+        let Address { endpoint, destination, .. } = self.addresses.in_use();
         // The limit of the body is one of the compressed body.
         let limits = Limits { wire_bytes: usize::MAX, ..self.limits };
         let body = encode(destination, batch, Compression::None, &limits, None).await;
@@ -260,7 +260,7 @@ impl<D: Destination> Sink for HttpSink<D> {
     }
 
     fn dry_run<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Option<ProbeResult>> {
-        self.addresses.current().1.destination.dry_run(batch, &self.client)
+        self.addresses.in_use().destination.dry_run(batch, &self.client)
     }
 
     fn render_request<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<MaskedRequest, NoRequest>> {

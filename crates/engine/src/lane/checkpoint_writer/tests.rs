@@ -109,22 +109,22 @@ async fn took(future: impl Future<Output = Result<(), NotStored>>) -> Option<Dur
 #[tokio::test(start_paused = true)]
 async fn events_are_written_after_the_interval_and_progress_after_ten_minutes() {
     let (store, mut writer, mut checkpoint) = new_writer([], Duration::ZERO);
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None, "nothing is to be written");
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, None, "nothing is to be written");
     assert!(writer.is_idle());
     writer.main.saved_elsewhere();
     writer.moved_on();
-    let idle = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
+    let idle = took(writer.write_due(&mut checkpoint)).await.unwrap();
     assert!((IDLE_INTERVAL..=IDLE_INTERVAL * 2).contains(&idle), "{idle:?}");
     writer.events_settled(true);
     writer.moved_on();
     assert!(writer.is_idle(), "it is not due yet");
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(INTERVAL));
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, Some(INTERVAL));
     writer.events_settled(true);
     tokio::time::sleep(INTERVAL).await;
     assert!(!writer.is_idle(), "it is due now");
     writer.main.saved_elsewhere();
     assert!(writer.is_idle());
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, None);
     assert_eq!(saved(&store).len(), 2);
 }
 
@@ -177,15 +177,11 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     let (store, mut writer, mut checkpoint) = new_writer([], 10 * second);
     writer.events_settled(true);
     checkpoint.settled = 1;
-    timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
+    timeout(INTERVAL + second, writer.write_due(&mut checkpoint)).await.unwrap_err();
     assert!(writer.main.writing.is_some() && !writer.is_idle() && saved(&store).is_empty());
     writer.events_settled(true);
     checkpoint.settled = 2;
-    assert_eq!(
-        took(writer.write_due(&mut checkpoint, false)).await,
-        Some(9 * second),
-        "a write that has begun continues"
-    );
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, Some(9 * second), "a write that has begun continues");
     assert!(writer.main.writing.is_none());
     writer.flush(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2]);
@@ -195,7 +191,7 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
     writer.write(&mut checkpoint).await.unwrap();
     assert_eq!(saved(&store), [1, 2, 2]);
     writer.events_settled(true);
-    timeout(INTERVAL + second, writer.write_due(&mut checkpoint, false)).await.unwrap_err();
+    timeout(INTERVAL + second, writer.write_due(&mut checkpoint)).await.unwrap_err();
     writer.write(&mut checkpoint).await.unwrap();
     assert_eq!((saved(&store).len(), writer.main.writing.is_some()), (4, false), "a write that has begun ends");
 }
@@ -204,14 +200,14 @@ async fn events_settled_during_a_write_are_in_the_next_checkpoint() {
 async fn a_store_that_fails_is_tried_again_until_it_has_everything() {
     let (store, mut writer, mut checkpoint) = new_writer([full(), full(), full()], Duration::ZERO);
     writer.moved_on();
-    writer.write_due(&mut checkpoint, false).await.unwrap();
+    writer.write_due(&mut checkpoint).await.unwrap();
     assert!(writer.main.failing.is_some(), "the lane must not send more");
-    let wait = took(writer.write_due(&mut checkpoint, false)).await.unwrap();
+    let wait = took(writer.write_due(&mut checkpoint)).await.unwrap();
     assert!(!wait.is_zero() && wait <= MAX_WAIT && saved(&store).is_empty(), "{wait:?}");
     let wait = took(writer.flush(&mut checkpoint)).await.unwrap();
     assert!(!wait.is_zero() && wait <= 2 * MAX_WAIT, "not in a hot loop: {wait:?}");
     assert_eq!((saved(&store).len(), writer.main.failing.is_some()), (1, false));
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, None);
 }
 
 /// Two processes have the lane. The one that gets a conflict makes no other attempt.
@@ -225,7 +221,7 @@ async fn a_lane_that_another_process_took_over_tries_to_write_once() {
         let not_stored = writer.flush(&mut checkpoint).await.unwrap_err();
         assert_eq!(not_stored.exit, exit);
         assert!(writer.main.failing.is_none());
-        assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, None);
+        assert_eq!(took(writer.write_due(&mut checkpoint)).await, None);
         assert!(saved(&store).is_empty());
     }
 }
@@ -256,7 +252,7 @@ async fn a_copy_that_is_written_again_hides_no_failure_of_the_sink() {
     let meter = writer.meter.clone();
     writer.copy = Some(Box::new(copy.main));
     writer.events_settled(false);
-    writer.write_due(&mut checkpoint, false).await.unwrap();
+    writer.write_due(&mut checkpoint).await.unwrap();
     while saved(&store).is_empty() {
         writer.write_copy(&checkpoint).await.unwrap();
     }
@@ -274,7 +270,7 @@ async fn the_lanes_own_checkpoint_goes_before_an_overdue_copy() {
     writer.main.saved_at = Instant::now();
     sleep(Duration::from_mins(1)).await;
     assert!(writer.copy.as_ref().unwrap().due() < writer.main.due());
-    writer.write_due(&mut checkpoint, false).await.unwrap();
+    writer.write_due(&mut checkpoint).await.unwrap();
     assert_eq!((saved(&store).len(), saved(&copies).len()), (1, 0));
 }
 
@@ -307,7 +303,7 @@ async fn a_checkpoint_by_hand_in_place_of_the_copy_makes_the_lane_open_again() {
     writer.copy = Some(Box::new(BackendWriter { backend: Arc::new(store), ..copy.main }));
     writer.policy.reopens = true;
     writer.events_settled(true);
-    let not_stored = writer.write_due(&mut checkpoint, false).await.unwrap_err();
+    let not_stored = writer.write_due(&mut checkpoint).await.unwrap_err();
     assert_eq!(not_stored.exit, Exit::Reopen);
 }
 
@@ -318,11 +314,11 @@ async fn a_copy_that_hangs_does_not_hold_up_the_lanes_own_checkpoint() {
     let (_, copy, _) = new_writer([], HOUR);
     writer.copy = Some(Box::new(copy.main));
     writer.events_settled(true);
-    assert!(timeout(INTERVAL * 2, writer.write_due(&mut checkpoint, false)).await.is_err(), "the copy is under way");
+    assert!(timeout(INTERVAL * 2, writer.write_due(&mut checkpoint)).await.is_err(), "the copy is under way");
     writer.main.saved_elsewhere();
     writer.events_settled(false);
     while saved(&sink).is_empty() {
-        assert_eq!(timeout(HOUR / 2, writer.write_due(&mut checkpoint, false)).await, Ok(Ok(())));
+        assert_eq!(timeout(HOUR / 2, writer.write_due(&mut checkpoint)).await, Ok(Ok(())));
     }
 }
 
@@ -333,9 +329,9 @@ async fn a_write_that_hangs_is_shown_once_and_until_it_has_succeeded() {
     let meter = writer.meter.clone();
     writer.events_settled(true);
     writer.main.saved_at -= INTERVAL;
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT));
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, Some(STORE_TIMEOUT));
     assert_eq!(meter.metrics.state().kind, LaneStateKind::Stopped, "{:?}", meter.metrics.state());
-    assert_eq!(took(writer.write_due(&mut checkpoint, false)).await, Some(STORE_TIMEOUT * 2));
+    assert_eq!(took(writer.write_due(&mut checkpoint)).await, Some(STORE_TIMEOUT * 2));
     assert_ne!(meter.metrics.state().kind, LaneStateKind::Stopped, "{:?}", meter.metrics.state());
     assert_eq!(saved(&store).len(), 1);
 }

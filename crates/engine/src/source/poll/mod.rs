@@ -312,13 +312,13 @@ impl Poll {
         }
         self.null_answers = 0;
         let Phase::SteppingOver(record) = mem::replace(&mut self.phase, Phase::Paging) else {
-            self.accept_page(&body, page, true, now);
+            self.accept_page(&body, &page, now);
             return Ok(());
         };
         self.apply_step(record.page(&body, page.records.len(), page.next_cursor.is_none()), now)?;
-        // The page behind the record is accepted once the record is known to be in its place.
+        // The page behind the record is handed on once the record is known to be in its place.
         if !matches!(self.phase, Phase::SteppingOver(OversizedRecord::Confirming { .. })) {
-            self.accept_page(&body, page, false, now);
+            self.hand_on(&body, &page, now);
         }
         Ok(())
     }
@@ -435,9 +435,14 @@ impl Poll {
         if is_usual { Ok(()) } else { Err(ConsoleError::transient("the console answered 200 with `data: null`")) }
     }
 
-    /// Hands on the new records of a page. With `follows`, the page belongs to the walk, and the next page comes after
-    /// it.
-    fn accept_page(&mut self, body: &Bytes, shown: record::Page<'_>, follows: bool, now: Timestamp) {
+    /// Hands on the new records of a page of the walk, and moves to the next page.
+    fn accept_page(&mut self, body: &Bytes, shown: &record::Page<'_>, now: Timestamp) {
+        let keys = self.hand_on(body, shown, now);
+        self.advance(shown.next_cursor.as_deref(), keys);
+    }
+
+    /// Hands on the new records of a page. Returns the keys of all its records.
+    fn hand_on(&mut self, body: &Bytes, shown: &record::Page<'_>, now: Timestamp) -> Vec<u64> {
         let mut page = PulledPage { body: body.clone(), shown: shown.records.len(), ..self.empty_page() };
         page.records.reserve_exact(shown.records.len());
         let mut keys = Vec::with_capacity(shown.records.len());
@@ -464,9 +469,7 @@ impl Poll {
             self.selection.forget_old(page.shown, self.progress.newest);
         }
         self.ready = Some(page);
-        if follows {
-            self.advance(shown.next_cursor.as_deref(), keys);
-        }
+        keys
     }
 
     fn empty_page(&self) -> PulledPage {
@@ -556,7 +559,7 @@ impl Poll {
             }
             AfterAnswer::ReadOn { page } => {
                 let records = self.reader.page(&page, &mut self.pager)?;
-                self.accept_page(&page, records, true, now);
+                self.accept_page(&page, &records, now);
             }
             AfterAnswer::BeginAgain { failure } => {
                 self.restart();

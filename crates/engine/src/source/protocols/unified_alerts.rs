@@ -6,7 +6,7 @@ use s1_forwarder_record::{Stream, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::protocol::Protocol;
-use crate::console::Endpoint;
+use crate::console::{AlertFields, Endpoint};
 use crate::source::requests::{PageStart, RecordList, Request, SMALL_BYTES, Size};
 use crate::source::{PullSettings, UnifiedAlertFilter, Window};
 
@@ -17,7 +17,7 @@ pub struct UnifiedAlertList;
 impl UnifiedAlertList {
     /// Requests the next alert without the fields that can be long.
     pub fn brief(list: &RecordList<'_>, start: PageStart<'_>) -> Request {
-        Request::unified_alerts(in_time(list, start), true, ONE)
+        Request::unified_alerts(in_time(list, start), AlertFields::Brief, ONE)
     }
 }
 
@@ -25,7 +25,7 @@ const ONE: Size = Size::Fixed { limit: Some(1), max_bytes: SMALL_BYTES };
 
 impl Protocol for UnifiedAlertList {
     fn records(&self, list: &RecordList<'_>, start: PageStart<'_>, size: Size) -> Request {
-        Request::unified_alerts(in_time(list, start), false, size)
+        Request::unified_alerts(in_time(list, start), AlertFields::All, size)
     }
 
     fn count(&self, list: &RecordList<'_>) -> Request {
@@ -35,7 +35,7 @@ impl Protocol for UnifiedAlertList {
     fn count_between(&self, pull: &PullSettings, filter: &str, from: Timestamp, to: Timestamp) -> Request {
         // The console compares milliseconds and includes both ends.
         let last = to.minus(Duration::from_millis(1));
-        Request::unified_alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), true, ONE)
+        Request::unified_alerts(variables(pull, (filter, "ASC"), Some(from), Some(last), None), AlertFields::Brief, ONE)
     }
 
     fn count_window(&self, pull: &PullSettings, window: Window) -> Vec<Request> {
@@ -46,12 +46,16 @@ impl Protocol for UnifiedAlertList {
     fn probe(&self, stream: Stream, max_bytes: usize) -> Request {
         let order = (Endpoint::of(stream).order.sort_by, "ASC");
         let size = Size::Fixed { limit: Some(1), max_bytes };
-        Request::unified_alerts(variables(&PullSettings::of(stream), order, None, None, None), true, size)
+        Request::unified_alerts(variables(&PullSettings::of(stream), order, None, None, None), AlertFields::Brief, size)
     }
 
     fn latest(&self, pull: &PullSettings, cursor: Option<&str>) -> Request {
         let size = Size::Page { max_limit: Endpoint::of(pull.stream).max_limit };
-        Request::unified_alerts(variables(pull, (pull.list_order().sort_by, "DESC"), None, None, cursor), false, size)
+        Request::unified_alerts(
+            variables(pull, (pull.list_order().sort_by, "DESC"), None, None, cursor),
+            AlertFields::All,
+            size,
+        )
     }
 
     fn has_parts(&self) -> bool {

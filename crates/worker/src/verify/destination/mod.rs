@@ -236,7 +236,7 @@ fn lookup(shared: &Shared, spec: &LaneSpec) -> Result<Arc<dyn Lookup>, String> {
 
 /// Returns a transformer that finds the records that the settings drop. `None` if they drop none.
 fn transformer(pipeline: &Pipeline, spec: &LaneSpec) -> Result<Option<Transformer>, VerifyError> {
-    if spec.transform.drop.is_empty() && spec.transform.remap.is_none() && spec.sink.common.remap.is_none() {
+    if !spec.has_programs() {
         return Ok(None);
     }
     let LaneId { pipeline: name, stream, sink } = &spec.id;

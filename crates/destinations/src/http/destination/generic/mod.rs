@@ -20,7 +20,7 @@ use crate::http::{
     Auth, Authenticator, Destination, DestinationType, Endpoint, Framing, Parts, ResponseView, SinkClient,
 };
 use crate::line::Line;
-use crate::sink_type::{ADD_ENVELOPE, Compression, SinkDefaults, SinkProperties};
+use crate::sink_type::{Compression, SinkDefaults, SinkProperties, without_envelope};
 use crate::{BuildError, DestinationHash, SinkContext};
 
 use accept::judge_unknown;
@@ -78,7 +78,7 @@ impl SinkProperties for GenericSettings {
     }
 
     fn without_identity(&self, schema: Schema) -> Option<&'static str> {
-        (schema == Schema::Raw && !self.envelope).then_some(ADD_ENVELOPE)
+        without_envelope(schema, self.envelope)
     }
 
     fn describe_destination(&self, _context: &SinkContext, hash: &mut DestinationHash<'_>) -> Result<(), BuildError> {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::output::{Table, print_lines};
 use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, note, print_line};
-use crate::checkpoint::LaneId;
+use crate::record::LaneId;
 use crate::server::{Server, WebConfig, WorkerView};
 #[cfg(feature = "traces")]
 use crate::settings::{AddressPolicy, HttpSettings, Tls};
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn the_summary_tells_that_a_lane_is_complete_by_a_clock_that_is_behind() {
         let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: "siem".to_owned() };
-        let metrics = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
+        let metrics = Arc::new(LaneMetrics::new(&id));
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
         let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };
         assert!(summary(&report).to_string().trim_end().ends_with(" complete"));

@@ -446,7 +446,7 @@ fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> 
     let events = if count == 1 { "event" } else { "events" };
     // The console has only the newest state of a record that changes.
     let changed =
-        if metrics.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
+        if metrics.id.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
     let repair = repair.map(|repair| format!("; after its correction{changed}: {repair}")).unwrap_or_default();
     Some(format!("a program failed on {count} {events}, last at {time}: {text}{repair}"))
 }
@@ -454,10 +454,10 @@ fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> 
 /// See [`LaneRow::remap_repair`]. A window ends before its last second.
 fn remap_repair(metrics: &LaneMetrics, snapshot: &TelemetrySnapshot, flags: &CommandFlags) -> Option<String> {
     let (first, last) = metrics.unchanged_records()?;
-    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.pipeline)?;
+    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.id.pipeline)?;
     let CommandFlags { files, state, dead_letters } = flags;
     let (from, to) = (first, last.plus(Duration::from_secs(1)));
-    let (file, stream, sink) = (arguments(file), metrics.stream, &metrics.sink);
+    let (file, stream, sink) = (arguments(file), metrics.id.stream, &metrics.id.sink);
     Some(format!(
         "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from:.0} --to {to:.0}{state}{dead_letters}"
     ))
@@ -570,9 +570,9 @@ impl LaneRow {
         warnings.extend(remap_problem(metrics, remap_repair.as_deref()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
-            pipeline: metrics.pipeline.clone(),
-            stream: metrics.stream.name().into(),
-            sink: metrics.sink.clone(),
+            pipeline: metrics.id.pipeline.clone(),
+            stream: metrics.id.stream.name().into(),
+            sink: metrics.id.sink.clone(),
             worker: None,
             state: state.name().into(),
             up: state.is_up(),

@@ -195,9 +195,9 @@ pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors>
     groups.sort_by_key(|lanes| Reverse(lanes.len()));
     groups.truncate(MAX_ERRORS);
     let errors = groups.into_iter().filter_map(|mut lanes| {
-        lanes.sort_by(|one, other| one.metrics.pipeline.cmp(&other.metrics.pipeline));
+        lanes.sort_by(|one, other| one.metrics.id.pipeline.cmp(&other.metrics.id.pipeline));
         let state = lanes.first()?.metrics.state();
-        let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.pipeline.clone()).collect();
+        let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.id.pipeline.clone()).collect();
         names.dedup();
         let pipelines = names.len();
         names.truncate(MAX_NAMES);

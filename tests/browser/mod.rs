@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use s1_forwarder::checkpoint::CheckpointBackend;
 use s1_forwarder::pipeline;
-use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::record::{LaneId, Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::{FileStatus, LaneState, LaneStateKind, PipelineState, SkipReason, Telemetry};
@@ -44,7 +44,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
     let mut lanes = Vec::new();
     for (index, name) in names.into_iter().enumerate() {
         for stream in streams {
-            lanes.push((index as u64, telemetry.start_lane(name, stream, "siem")));
+            lanes.push((index as u64, telemetry.start_lane(&LaneId::new(name, stream, "siem"))));
         }
         let state = if name == "juno" { PipelineState::Paused } else { PipelineState::Running };
         let problem =
@@ -66,7 +66,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
             lane.pull.records.fetch_add(wave + 7, Relaxed);
             lane.send.delivered.fetch_add(wave, Relaxed);
             lane.skip_records(SkipReason::Duplicate, 7);
-            let lag = if lane.pipeline == "bolt" && step < 30 {
+            let lag = if lane.id.pipeline == "bolt" && step < 30 {
                 u64::from(30 - step) * 300
             } else {
                 20 + u64::from(step % 9)
@@ -79,7 +79,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
     }
     for (_, lane) in &lanes {
         lane.set_next_attempt(Some(now.plus(Duration::from_secs(40))));
-        let state = match (lane.pipeline.as_str(), lane.stream) {
+        let state = match (lane.id.pipeline.as_str(), lane.id.stream) {
             ("bolt", Stream::Threats) => LaneState::new(
                 LaneStateKind::ConsoleRefused,
                 "the console answered 403 Forbidden: 4030010: Insufficient permissions: <img src=x onerror=alert(1)>",

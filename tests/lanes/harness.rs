@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::checkpoint::{LaneId, MemoryStore};
+use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
+use s1_forwarder::record::{Clock, LaneId, Stream, Timestamp, facts};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{PullSettings, Since};
@@ -115,7 +115,7 @@ impl LaneHarness {
     pub fn lane(&self, pull: PullSettings, name: &str, sink: Arc<dyn Sink>) -> Lane {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let client = self.client(Arc::new(self.transport()), name);
-        let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
+        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", pull.stream, name), "memory", self.clock);
         Lane {
             key: id.into(),
             client: Arc::new(client),

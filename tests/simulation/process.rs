@@ -6,14 +6,13 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::dead_letters::DeadLetters;
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, Timestamp};
+use s1_forwarder::record::{Clock, LaneId, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::source::{PullSettings, StreamOptions};
@@ -152,7 +151,7 @@ impl Process {
         let incarnation = lock(&own.ledger).begin();
         simulation.note(format_args!("lane {index} begins incarnation {incarnation}"));
         let id = LaneId { pipeline: "acme".to_owned(), stream: plan.stream, sink: plan.sink.clone() };
-        let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
+        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", plan.stream, &plan.sink), "memory", self.clock);
         self.lanes[index].metrics = Some(meter.metrics.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
         assert!(plan.exclude.iter().all(|kind| *kind == EXCLUDED));

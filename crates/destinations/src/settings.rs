@@ -5,11 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::transform::{OcsfVersion, Schema, TransformSettings, schema_name};
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use s1_forwarder_settings::{ByteSize, Period};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;

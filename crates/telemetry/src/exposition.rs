@@ -216,20 +216,20 @@ impl Samples {
                 written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().0)], 1_u64))
             }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.pull.requests));
+                let lanes = pipeline.summed().map(|lane| (lane.id.stream.name(), &*lane.pull.requests));
                 requests(lines, (name, "stream"), lanes);
             }),
             Self::SinkRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.send.requests));
+                let lanes = pipeline.summed().map(|lane| (lane.id.sink.as_str(), &lane.send.requests));
                 requests(lines, (name, "sink"), lanes);
             }),
             Self::SinkLatency => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let mut sums = SmallVec::<[(&str, RequestTimes); 2]>::new();
                 for lane in pipeline.running() {
                     let requests = lane.sink_latency.requests(*now);
-                    match sums.iter_mut().find(|(sink, _)| *sink == lane.sink) {
+                    match sums.iter_mut().find(|(sink, _)| *sink == lane.id.sink) {
                         Some((_, sum)) => *sum = sum.and(requests),
-                        None => sums.push((&lane.sink, requests)),
+                        None => sums.push((&lane.id.sink, requests)),
                     }
                 }
                 for (sink, requests) in sums {

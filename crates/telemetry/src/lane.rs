@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Timestamp};
 use smallvec::SmallVec;
 
 use super::compared_clocks::ComparedClocks;
@@ -218,18 +218,16 @@ pub struct RetryCommand {
 }
 
 impl RetryCommand {
-    fn for_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> String {
+    fn for_lane(&self, lane: &LaneId) -> String {
         let Self { before_lane, after_lane } = self;
-        format!("{before_lane}{pipeline}/{stream}/{sink}{after_lane}")
+        format!("{before_lane}{lane}{after_lane}")
     }
 }
 
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
-    pub pipeline: String,
-    pub stream: Stream,
-    pub sink: String,
+    pub id: LaneId,
     /// See [`Self::set_retry_command`].
     retry_command: OnceLock<Arc<RetryCommand>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
@@ -295,15 +293,13 @@ struct RepairText {
 
 impl LaneMetrics {
     /// Creates the metrics of a lane: all counters are zero, and the state is `Starting`.
-    pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
+    pub fn new(id: &LaneId) -> Self {
         let mut labels = String::new();
-        for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
+        for (name, text) in [("pipeline", &*id.pipeline), ("stream", id.stream.name()), ("sink", &*id.sink)] {
             label(&mut labels, name, text);
         }
         Self {
-            pipeline: pipeline.to_owned(),
-            stream,
-            sink: sink.to_owned(),
+            id: id.clone(),
             retry_command: OnceLock::new(),
             labels: labels.into(),
             pull: PullCounts::default(),
@@ -350,7 +346,7 @@ impl LaneMetrics {
 
     /// See [`Self::set_retry_command`]. `None` if no command reaches this process.
     pub(super) fn retry_command(&self) -> Option<String> {
-        Some(self.retry_command.get()?.for_lane(&self.pipeline, self.stream, &self.sink))
+        Some(self.retry_command.get()?.for_lane(&self.id))
     }
 
     /// Returns the labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
@@ -362,7 +358,7 @@ impl LaneMetrics {
     /// requests count as the lane's, the records in its responses do not.
     pub fn sharing_console_requests(&self) -> Self {
         let pull = PullCounts { requests: self.pull.requests.clone(), ..PullCounts::default() };
-        Self { pull, ..Self::new(&self.pipeline, self.stream, &self.sink) }
+        Self { pull, ..Self::new(&self.id) }
     }
 
     pub fn skip_records(&self, reason: SkipReason, count: u64) {

@@ -86,7 +86,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use crate::{Meter, RareCount, Telemetry};
-    use s1_forwarder_record::{Clock, Stream};
+    use s1_forwarder_record::{Clock, LaneId, Stream};
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -107,7 +107,7 @@ mod tests {
         let lines = log.clone();
         let writer = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
         let telemetry = Arc::new(Telemetry::new());
-        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        let meter = Meter::start(&telemetry, &LaneId::new("acme", Stream::Threats, "siem"), "http", Clock::System);
         tracing::subscriber::with_default(writer, || {
             (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
             (1..9).for_each(|id| meter.program_failed(&format!("remap: {id} is no text"), id == 8, &id.to_string()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::record::Timestamp;
+use crate::record::{LaneId, Timestamp};
 use crate::telemetry::LaneMetrics;
 use crate::visible::visible_lines;
 
@@ -98,9 +98,9 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
     ]);
     for lane in lanes {
         table.add_row([
-            lane.pipeline.clone(),
-            lane.stream.to_string(),
-            lane.sink.clone(),
+            lane.id.pipeline.clone(),
+            lane.id.stream.to_string(),
+            lane.id.sink.clone(),
             lane.state().name().replace('_', " "),
             lane.pull.records.load(Relaxed).to_string(),
             lane.send.delivered.load(Relaxed).to_string(),
@@ -119,9 +119,9 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
 fn line(metrics: &LaneMetrics, now: Timestamp) -> String {
     format!(
         "{}/{} -> {}: {}, pulled {}, delivered {}, skipped {}, requeued {}, dead letters {}, lag {}",
-        metrics.pipeline,
-        metrics.stream,
-        metrics.sink,
+        metrics.id.pipeline,
+        metrics.id.stream,
+        metrics.id.sink,
         metrics.state().name().replace('_', " "),
         metrics.pull.records.load(Relaxed),
         metrics.send.delivered.load(Relaxed),
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn lanes_are_shown_with_their_counts() {
-        let lane = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
+        let lane = Arc::new(LaneMetrics::new(&LaneId::new("acme", Stream::Threats, "siem")));
         let now = Timestamp::now();
         lane.pull.records.fetch_add(19, Relaxed);
         lane.pull.requeued.fetch_add(2, Relaxed);

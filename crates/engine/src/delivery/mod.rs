@@ -22,7 +22,7 @@ use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_mapping::Labels;
 use s1_forwarder_record::{Clock, Identity, Timestamp};
 use s1_forwarder_settings::{FullJitter, RetrySettings};
-use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneChange, LaneMetrics, Meter};
+use s1_forwarder_telemetry::{BatchSpan, DeliveredEvent, LaneChange, Meter};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -671,10 +671,8 @@ impl BatchDelivery<'_> {
 
     /// Returns the end of an error, which says how refused events become dead letters.
     fn to_keep_refused(&self) -> String {
-        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
-        format!(
-            "start again with the flag that keeps them as dead letters: --accept-refusals {pipeline}/{stream}/{sink}"
-        )
+        let lane = &self.delivery.meter.metrics.id;
+        format!("start again with the flag that keeps them as dead letters: --accept-refusals {lane}")
     }
 
     /// Stores the refused events before the delivery ends early, if the operator accepts any number of refusals. So no
@@ -703,9 +701,7 @@ impl BatchDelivery<'_> {
                 let event = self.batch.event(refusal.index)?;
                 Some(DeadLetter {
                     time,
-                    pipeline: &meter.metrics.pipeline,
-                    stream: meter.metrics.stream,
-                    sink: &meter.metrics.sink,
+                    lane: &meter.metrics.id,
                     identity: event.identity,
                     record_id: event.record_id,
                     status: &refusal.status,

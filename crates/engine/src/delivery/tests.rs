@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_record::{Identity, Stream, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_telemetry::Telemetry;
 use tokio::sync::watch;
 
@@ -135,7 +135,12 @@ impl Case {
             sink: sink.clone(),
             retry: RetrySettings::default(),
             dead_letters: Arc::new(DeadLetters::in_store(store.clone(), "")),
-            meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
+            meter: Meter::start(
+                &Arc::new(Telemetry::new()),
+                &LaneId::new("acme", Stream::Activities, "siem"),
+                "test",
+                clock,
+            ),
             clock,
             health: SinkHealth::default(),
             throttle: Throttle::new(1),
@@ -259,7 +264,8 @@ async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
         case.sink.separates_labels.store(separates, Ordering::Relaxed);
         case.sink.has_labels.store(true, Ordering::Relaxed);
         let telemetry = Arc::new(Telemetry::new().counting_labels(vec!["site".to_owned()]));
-        case.delivery.meter = Meter::start(&telemetry, "acme", Stream::Activities, "siem", "test", Clock::System);
+        case.delivery.meter =
+            Meter::start(&telemetry, &LaneId::new("acme", Stream::Activities, "siem"), "test", Clock::System);
         let seen = case.deliver(8, None).await;
         assert_eq!((seen.result, seen.settled.len()), (Ok(()), 8));
         let mut counts = std::collections::BTreeMap::new();

@@ -20,12 +20,12 @@ use tracing::Instrument;
 use super::pending_batch::PendingBatch;
 use super::programs::{LanePrograms, Overruns};
 use super::{Lane, LaneBudget, Reservation};
-use crate::checkpoint::LaneId;
 use crate::delivery::Fates;
 use crate::program_threads::JobError;
 use crate::sink::{Limits, Unsent};
 use crate::source::{PulledPage, PulledRecord, Snapshot};
 use crate::transform::{CompleteSnapshot, Dropped, OnError, Origin, Schema, Transformed, Transformer, unknown_leaves};
+use s1_forwarder_record::LaneId;
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
 pub type ReservedPage = Box<(PulledPage, Reservation)>;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store, StoredPart};
 use s1_forwarder_engine::console::{Client, ConsoleError, Endpoint};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use s1_forwarder_engine::source::{TimeField, Window};
@@ -401,9 +401,8 @@ impl Job {
 
     /// Returns a meter that is on no status page and in no metric.
     fn meter(&self) -> Meter {
-        let LaneId { pipeline, stream, sink } = &self.spec.id;
         let sink_type = self.spec.sink.type_settings.name();
-        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.shared.options.clock)
+        Meter::detached(&self.telemetry, &self.spec.id, sink_type, self.shared.options.clock)
     }
 
     async fn checkpoint(&self, slice: usize) -> Result<Option<LaneCheckpoint>, BackfillError> {

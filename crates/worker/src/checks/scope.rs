@@ -100,7 +100,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             for (stream, repair) in shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &state_flags, now) {
                 // `verify` compares all streams. The new scope's ledger does not have what was there before.
                 let compared_until = stream.is_none().then_some(now);
-                let is_of = |lane: &Arc<LaneMetrics>| stream.is_none_or(|stream| lane.stream == stream);
+                let is_of = |lane: &Arc<LaneMetrics>| stream.is_none_or(|stream| lane.id.stream == stream);
                 shared.running(&lanes).filter(is_of).for_each(|lane| lane.add_repair(repair.clone(), compared_until));
             }
             known.well_at = Instant::now();

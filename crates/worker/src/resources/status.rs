@@ -135,8 +135,8 @@ impl Status {
 impl LaneStatus {
     fn of(metrics: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
         Self {
-            stream: metrics.stream.name(),
-            sink: metrics.sink.clone(),
+            stream: metrics.id.stream.name(),
+            sink: metrics.id.sink.clone(),
             state: state.name(),
             error: state.error().map(str::to_owned),
             progress: Progress::of(std::slice::from_ref(metrics), now),
@@ -185,7 +185,7 @@ impl View<'_> {
         let lanes = self.lanes.iter().map(|lane| &**lane).zip(self.states);
         let mut failing = lanes.filter(|(lane, state)| is_such(lane, state));
         let (lane, state) = failing.next()?;
-        let mut message = format!("{}/{}: {}", lane.stream.name(), lane.sink, state.error().unwrap_or_default());
+        let mut message = format!("{}/{}: {}", lane.id.stream.name(), lane.id.sink, state.error().unwrap_or_default());
         let more = failing.count();
         if more > 0 {
             let what = if state.is_up() { "wait" } else { "fail" };
@@ -358,7 +358,7 @@ impl View<'_> {
             0 => String::new(),
             more => format!(" (lanes: {})", more + 1),
         };
-        Some((format!("{}/{}", lane.stream.name(), lane.sink), text, lanes))
+        Some((format!("{}/{}", lane.id.stream.name(), lane.id.sink), text, lanes))
     }
 
     /// Judges whether the console shows new records. It may have none, or the token may not see them any more.
@@ -372,7 +372,7 @@ impl View<'_> {
                 Some(newest) => format!("the console has shown nothing new since {newest}"),
                 None => "the console has never shown a record".to_owned(),
             };
-            let mut message = format!("{}/{}: {what}", first.stream.name(), first.sink);
+            let mut message = format!("{}/{}: {what}", first.id.stream.name(), first.id.sink);
             let more = silent().count() - 1;
             if more > 0 {
                 message.push_str(&format!(" (silent lanes: {})", more + 1));
@@ -408,7 +408,7 @@ fn has_answer(state: &LaneState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s1_forwarder_record::Stream;
+    use s1_forwarder_record::{LaneId, Stream};
     use s1_forwarder_telemetry::{Misconfiguration, NewTokenProblem, Verification};
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     fn lane(stream: Stream, state: impl Into<LaneState>) -> Arc<LaneMetrics> {
-        let lane = LaneMetrics::new("acme.console", stream, "siem");
+        let lane = LaneMetrics::new(&LaneId::new("acme.console", stream, "siem"));
         lane.show(NOW, state.into());
         Arc::new(lane)
     }

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use s1_forwarder_engine::checkpoint::{LaneId, StateError};
+use s1_forwarder_engine::checkpoint::StateError;
 use s1_forwarder_engine::console::ConsoleError;
 use s1_forwarder_engine::lane::LaneCheckpointError;
 use s1_forwarder_settings::ClientError;
 
 use crate::lanes::builder::BuildLaneError;
+use s1_forwarder_record::LaneId;
 
 /// The comparison failed.
 #[derive(Debug, thiserror::Error)]

@@ -389,7 +389,7 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::source::SourcePosition;
-    use s1_forwarder_record::{Clock, Stream};
+    use s1_forwarder_record::{Clock, LaneId, Stream};
     use s1_forwarder_telemetry::Telemetry;
 
     fn time(second: usize) -> Timestamp {
@@ -416,7 +416,8 @@ mod tests {
         let mut position = SourcePosition::starting_at(time(since));
         position.add_passes(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
-        let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+        let meter =
+            Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", pull.stream, "siem"), "test", Clock::System);
         let host = "console.example".into();
         let pass = pull.passes().remove(0);
         let baseline = position.baseline(&pull.passes(), context).unwrap();

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -265,9 +264,8 @@ fn summary(report: &OnceReport) -> Table {
     for lane in &report.lanes {
         let metrics = &lane.metrics;
         let counters = [&metrics.pull.records, &metrics.send.delivered, &metrics.pull.requeued];
-        let [pulled, delivered, requeued] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
-        let dead =
-            describe_dead_letters(metrics.send.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
+        let [pulled, delivered, requeued] = counters.map(|counter| counter.get().to_string());
+        let dead = describe_dead_letters(metrics.send.dead_letters.get(), metrics.dead_letters_stored());
         let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
             (true, _) => complete(metrics),

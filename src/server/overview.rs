@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::lanes::{
     ClusterRow, EqualErrors, FileRow, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
@@ -139,7 +138,7 @@ impl PipelineRow {
             yesterday_has_gap: recent
                 .iter()
                 .any(|recent| recent.as_ref().is_none_or(|recent| recent.has_gap_yesterday)),
-            delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.get()).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,
         }

@@ -200,7 +200,7 @@ async fn lanes_as_json() {
     running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
-    lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
+    lane.pull.records.add(12);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_mins(1)));
     lane.show(now, LaneState::new(LaneStateKind::ConsoleRefused, "401 Unauthorized"));
@@ -426,7 +426,7 @@ async fn a_pipeline_has_a_page() {
     }
     lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: start });
     for step in 0..20_u32 {
-        lane.send.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
+        lane.send.delivered.add(600);
         let now = start.plus(Duration::from_mins(5) * step);
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
@@ -476,7 +476,7 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
     let now = Timestamp::now();
     let lane = |pipeline: &str, stream, state| {
         let lane = running.telemetry.start_lane(&LaneId::new(pipeline, stream, "siem"));
-        lane.send.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
+        lane.send.delivered.add(10);
         lane.show(now, state);
     };
     lane("acme", Stream::Threats, LaneStateKind::Running.into());

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use s1_forwarder::checkpoint::CheckpointBackend;
@@ -63,8 +62,8 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
         let time = now.minus(Duration::from_mins(5) * step);
         for (index, lane) in &lanes {
             let wave = u64::from(step % 40 + 10) * (index + 1) * 20;
-            lane.pull.records.fetch_add(wave + 7, Relaxed);
-            lane.send.delivered.fetch_add(wave, Relaxed);
+            lane.pull.records.add(wave + 7);
+            lane.send.delivered.add(wave);
             lane.skip_records(SkipReason::Duplicate, 7);
             let lag = if lane.id.pipeline == "bolt" && step < 30 {
                 u64::from(30 - step) * 300
@@ -94,7 +93,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
             _ => continue,
         };
         lane.show(now, state);
-        lane.send.dead_letters.fetch_add(3, Relaxed);
+        lane.send.dead_letters.add(3);
     }
     for (index, name) in names.into_iter().enumerate() {
         telemetry.set_token_expiry(name, Some(now.plus(Duration::from_secs(86_400 * (9 + 40 * index as u64)))));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,10 +193,10 @@ impl Running {
 
 /// The counts of a lane without records in flight: pulled = delivered + skipped + requeued + dead letters.
 pub fn assert_counts_balance(metrics: &LaneMetrics) {
-    let pulled = metrics.pull.records.load(Ordering::Relaxed);
+    let pulled = metrics.pull.records.get();
     metrics.requeue_in_flight();
-    let settled = metrics.send.delivered.load(Ordering::Relaxed) + metrics.send.dead_letters.load(Ordering::Relaxed);
-    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.pull.requeued.load(Ordering::Relaxed));
+    let settled = metrics.send.delivered.get() + metrics.send.dead_letters.get();
+    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.pull.requeued.get());
 }
 
 /// The emulated console as a transport; each response takes at least `delay`.

@@ -16,7 +16,7 @@ use s1_forwarder::record::{Clock, LaneId, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::source::{PullSettings, StreamOptions};
-use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
+use s1_forwarder::telemetry::{Counter, LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
 use s1_forwarder::transform::Schema;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
@@ -334,7 +334,7 @@ impl Process {
         }
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
-            let value_of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let value_of = |counter: &Counter| counter.get();
             let pulled = value_of(&metrics.pull.records);
             let delivered = value_of(&metrics.send.delivered);
             let dead_letters = value_of(&metrics.send.dead_letters);

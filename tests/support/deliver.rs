@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, Fates, SinkHealth};
@@ -64,8 +63,8 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let result = settle(&delivery, batch).await;
     Delivered {
         result,
-        delivered: lane.send.delivered.load(Ordering::Relaxed),
-        dead_letters_counted: lane.send.dead_letters.load(Ordering::Relaxed),
+        delivered: lane.send.delivered.get(),
+        dead_letters_counted: lane.send.dead_letters.get(),
         dead_letters: dead_letters(directory.path()),
     }
 }

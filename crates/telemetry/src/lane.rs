@@ -11,6 +11,7 @@ use s1_forwarder_record::{LaneId, Timestamp};
 use smallvec::SmallVec;
 
 use super::compared_clocks::ComparedClocks;
+use super::counter::Counter;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::metrics::label;
 use super::notices::Notices;
@@ -137,11 +138,11 @@ impl LaneWarnings {
 #[derive(Debug, Default)]
 pub struct PullCounts {
     /// Records that the console has returned, skipped records included.
-    pub records: AtomicU64,
+    pub records: Counter,
     /// Records that were pulled, not delivered, and will be pulled again.
-    pub requeued: AtomicU64,
+    pub requeued: Counter,
     /// Number of times that the console counted no records of a period of which it had shown some.
-    pub vanished: AtomicU64,
+    pub vanished: Counter,
     /// Requests to the console.
     pub requests: Arc<StatusCounts>,
 }
@@ -149,21 +150,21 @@ pub struct PullCounts {
 /// The counts of the map stage. They count records, except for `program_errors`, which counts failures of programs.
 #[derive(Debug, Default)]
 pub struct MapCounts {
-    pub errors: AtomicU64,
-    pub repaired: AtomicU64,
-    pub program_errors: AtomicU64,
-    pub unknown_types: AtomicU64,
+    pub errors: Counter,
+    pub repaired: Counter,
+    pub program_errors: Counter,
+    pub unknown_types: Counter,
 }
 
 /// The counts of the send stage: events, and bytes of delivered events.
 #[derive(Debug, Default)]
 pub struct SendCounts {
-    pub delivered: AtomicU64,
+    pub delivered: Counter,
     /// Bytes as they were sent.
-    pub bytes: AtomicU64,
+    pub bytes: Counter,
     /// Bytes of accepted events as the destination counts them.
-    pub event_bytes: AtomicU64,
-    pub dead_letters: AtomicU64,
+    pub event_bytes: Counter,
+    pub dead_letters: Counter,
     /// Requests to the sink.
     pub requests: StatusCounts,
 }
@@ -244,7 +245,7 @@ pub struct LaneMetrics {
     /// The lane's counts by hour that are not stored yet.
     pub usage: LaneUsage,
     pub(super) sink_latency: RecentLatency,
-    skipped: [AtomicU64; 4],
+    skipped: [Counter; 4],
     complete_until: SharedTime,
     /// [`Self::complete_until`] when the lane began to poll.
     opened_from: SharedTime,
@@ -362,7 +363,7 @@ impl LaneMetrics {
     }
 
     pub fn skip_records(&self, reason: SkipReason, count: u64) {
-        self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
+        self.skipped[reason as usize].add(count);
     }
 
     /// Returns the number of skipped records, the sum over all reasons.
@@ -376,17 +377,17 @@ impl LaneMetrics {
     }
 
     pub fn skipped(&self, reason: SkipReason) -> u64 {
-        self.skipped[reason as usize].load(Ordering::Relaxed)
+        self.skipped[reason as usize].get()
     }
 
     /// Counts all records in flight as requeued. Call it when the lane has discarded its unsent records: the next poll
     /// pulls them again.
     pub fn requeue_in_flight(&self) {
         let counters = [&self.send.delivered, &self.send.dead_letters, &self.pull.requeued];
-        let accounted: u64 = counters.map(|counter| counter.load(Ordering::Relaxed)).iter().sum();
-        let pulled = self.pull.records.load(Ordering::Relaxed);
+        let accounted: u64 = counters.map(Counter::get).iter().sum();
+        let pulled = self.pull.records.get();
         let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
-        self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
+        self.pull.requeued.add(in_flight);
     }
 
     /// Returns how many dead letters of this lane are stored now, also those of earlier processes. `None` while that is
@@ -418,7 +419,7 @@ impl LaneMetrics {
 
     /// Counts an event on which the user's program failed.
     pub(super) fn remap_failed(&self, now: Timestamp, reason: &str, overran: bool) {
-        self.map.program_errors.fetch_add(1, Ordering::Relaxed);
+        self.map.program_errors.add(1);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
         rare.counts[RareCount::RemapOverruns as usize] += u64::from(overran);

@@ -81,11 +81,10 @@ fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: imp
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use parking_lot::Mutex;
 
-    use crate::{Meter, RareCount, Telemetry};
+    use crate::{Counter, Meter, RareCount, Telemetry};
     use s1_forwarder_record::{Clock, LaneId, Stream};
 
     #[derive(Clone, Default)]
@@ -115,8 +114,7 @@ mod tests {
         });
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         let lines: Vec<&str> = log.lines().collect();
-        let counted =
-            [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(|count| count.load(Ordering::Relaxed));
+        let counted = [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(Counter::get);
         assert_eq!((lines.len(), counted, meter.metrics.rare(RareCount::RemapOverruns)), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
         assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");

@@ -147,7 +147,7 @@ impl Meter {
         if counts.events == 0 {
             return;
         }
-        self.metrics.send.event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.metrics.send.event_bytes.add(counts.bytes);
         let now = self.clock.now();
         let from = self.latency_from.load(Ordering::Relaxed);
         if from != i64::MAX {
@@ -182,7 +182,7 @@ impl Meter {
     /// Counts events that were stored as dead letters.
     pub fn dead_lettered(&self, dead_letters: u64) {
         if dead_letters > 0 {
-            self.metrics.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.metrics.send.dead_letters.add(dead_letters);
             self.metrics.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
         }
     }
@@ -207,7 +207,7 @@ impl Meter {
 
     /// Counts a record that could not be mapped, for `reason`. The caller runs within the lane's span.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
-        self.metrics.map.errors.fetch_add(1, Ordering::Relaxed);
+        self.metrics.map.errors.add(1);
         self.metrics.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
@@ -221,9 +221,9 @@ impl Meter {
     /// Counts what the mapping of a record has shown. The caller runs within the lane's span.
     pub fn mapped(&self, flags: MappingFlags, record_id: &str) {
         let MappingFlags { unknown_type, repaired, overflowed, without_zone, unknown_leaves } = flags;
-        self.metrics.map.unknown_types.fetch_add(u64::from(unknown_type), Ordering::Relaxed);
+        self.metrics.map.unknown_types.add(u64::from(unknown_type));
         if repaired {
-            self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
+            self.metrics.map.repaired.add(1);
             self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
         }
         if overflowed {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -451,7 +450,7 @@ impl Pipeline {
             self.history = History::default();
             return;
         }
-        let delivered = self.lanes.iter().map(|lane| lane.metrics.send.delivered.load(Relaxed)).sum();
+        let delivered = self.lanes.iter().map(|lane| lane.metrics.send.delivered.get()).sum();
         let lag = self.running().filter_map(|lane| lane.lag(now)).max();
         self.history.push(step, delivered, lag);
     }
@@ -467,11 +466,7 @@ impl Rates {
     const TIME_CONSTANT: Duration = Duration::from_mins(1);
 
     fn sample(&mut self, metrics: &LaneMetrics, now: Timestamp) {
-        let sample = Sample {
-            time: now,
-            pulled: metrics.pull.records.load(Relaxed),
-            delivered: metrics.send.delivered.load(Relaxed),
-        };
+        let sample = Sample { time: now, pulled: metrics.pull.records.get(), delivered: metrics.send.delivered.get() };
         let started = *self.started.get_or_insert(now);
         let Some(last) = self.last else {
             self.last = Some(sample);

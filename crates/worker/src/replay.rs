@@ -280,7 +280,7 @@ impl Replay<'_> {
         let ReplayBatch { batch, numbers, stored } = replay_batch;
         let fates = Fates::none_of(batch.len());
         let stop = self.stop.child_token();
-        let dead_letters = || delivery.meter.metrics.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+        let dead_letters = || delivery.meter.metrics.send.dead_letters.get();
         let before = dead_letters();
         let refused_before = delivery.health.refused();
         let mut given_up = false;

@@ -15,7 +15,6 @@ pub mod throttle;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_failure::{Failure, FailureKind, Side};
@@ -403,8 +402,8 @@ impl BatchDelivery<'_> {
 
     fn accept(&mut self, events: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        meter.metrics.send.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
-        meter.metrics.send.bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.metrics.send.delivered.add(events.len() as u64);
+        meter.metrics.send.bytes.add(bytes);
         meter.delivered(events.iter().filter_map(|index| self.delivered_event(*index)));
         self.accepted += events.len();
         self.unblock(events.iter().copied(), Some(self.attempted_at));
@@ -738,7 +737,7 @@ impl BatchDelivery<'_> {
         let Delivery { meter, dead_letters, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
-        meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        meter.metrics.send.delivered.add(accepted as u64);
         if accepted > 0 {
             // It is unknown which of the events were accepted. Each has the average size, and the first events give the
             // labels.

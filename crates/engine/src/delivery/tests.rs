@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -216,7 +216,7 @@ impl Case {
     /// Returns the numbers of delivered events and of dead letters in the metrics.
     fn counted(&self) -> (u64, u64) {
         let metrics = &self.delivery.meter.metrics;
-        (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
+        (metrics.send.delivered.get(), metrics.send.dead_letters.get())
     }
 }
 

@@ -296,7 +296,7 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
     let pulled = |telemetry| Scrape::of(telemetry, Timestamp::now()).get("records_pulled_total", &labels);
 
     let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
-    lane.pull.records.fetch_add(7, Relaxed);
+    lane.pull.records.add(7);
     lane.set_state(Timestamp::now(), LaneStateKind::Done.into());
     assert_eq!(pulled(&telemetry), Some(7.0));
     telemetry.end_lane(&lane);
@@ -305,7 +305,7 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
 
     let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     assert_eq!(lane.state().kind, LaneStateKind::Starting);
-    lane.pull.records.fetch_add(1, Relaxed);
+    lane.pull.records.add(1);
     assert_eq!(pulled(&telemetry), Some(8.0));
 }
 
@@ -386,8 +386,8 @@ fn rates_follow_the_counters() {
     telemetry.sample_rates(now);
     let mut rates_after = |intervals, pulled, delivered| {
         for _ in 0..intervals {
-            lane.pull.records.fetch_add(pulled, Relaxed);
-            lane.send.delivered.fetch_add(delivered, Relaxed);
+            lane.pull.records.add(pulled);
+            lane.send.delivered.add(delivered);
             now = now.plus(Duration::from_secs(5));
             telemetry.sample_rates(now);
         }
@@ -453,11 +453,11 @@ fn skipped_records_are_described_with_their_reasons() {
 #[test]
 fn records_in_flight_are_requeued_once() {
     let lane = LaneMetrics::new(&LaneId::new("acme", Stream::Threats, "bus"));
-    lane.pull.records.fetch_add(20, Relaxed);
-    lane.send.delivered.fetch_add(5, Relaxed);
-    lane.send.dead_letters.fetch_add(1, Relaxed);
+    lane.pull.records.add(20);
+    lane.send.delivered.add(5);
+    lane.send.dead_letters.add(1);
     lane.skip_records(SkipReason::Duplicate, 4);
     lane.requeue_in_flight();
     lane.requeue_in_flight();
-    assert_eq!((lane.pull.requeued.load(Relaxed), lane.skipped_total()), (10, 4));
+    assert_eq!((lane.pull.requeued.get(), lane.skipped_total()), (10, 4));
 }

@@ -338,7 +338,7 @@ impl Job {
                 .detached(self.backfill.once_timeout, lane),
         );
         let exit = caught(tokio::spawn(runner.run(None))).await;
-        self.sink_proven.fetch_or(meter.metrics.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
+        self.sink_proven.fetch_or(meter.metrics.send.delivered.get() > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,
             Ok(LaneEnd::TakenOver) => Some("another process pulls this window".to_owned()),
@@ -348,7 +348,7 @@ impl Job {
             }
             Err(panic) => Some(format!("internal error: {panic}")),
         };
-        (failed, meter.metrics.send.dead_letters.load(Ordering::Relaxed))
+        (failed, meter.metrics.send.dead_letters.get())
     }
 
     /// Compares the settled records with the console's current count.

@@ -1,7 +1,6 @@
 //! Makes the status of a `Pipeline` resource from the worker's reports about its file and its lanes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use s1_forwarder_failure::FailureKind;
@@ -152,8 +151,8 @@ impl Progress {
             lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
             complete_until: complete_until.map(seconds),
             last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
-            delivered: lanes.iter().map(|lane| lane.send.delivered.load(Relaxed)).sum(),
-            dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|lane| lane.send.delivered.get()).sum(),
+            dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.get()).sum(),
             // Unknown without lanes, as for a paused pipeline: its dead letters stay.
             dead_letters_stored: lanes
                 .iter()
@@ -601,7 +600,7 @@ mod tests {
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
         let later = NOW.plus(Duration::from_mins(1));
-        lanes[0].send.delivered.store(5, Relaxed);
+        lanes[0].send.delivered.add(5);
         lanes[0].set_complete_until(NOW);
         let second = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &first.conditions, later);
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);

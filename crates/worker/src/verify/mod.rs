@@ -23,7 +23,7 @@ use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_settings::ClientError;
 use s1_forwarder_telemetry::usage::Delta;
-use s1_forwarder_telemetry::{Meter, Telemetry};
+use s1_forwarder_telemetry::{Counter, Meter, Telemetry};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -536,8 +536,7 @@ impl Redelivery<'_> {
         let exit = caught(tokio::spawn(Box::new(runner).run(None))).await;
         let metrics = &meter.metrics;
         usage.take(metrics, StoredPart::Usage);
-        let [delivered, dead_letters] =
-            [&metrics.send.delivered, &metrics.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
+        let [delivered, dead_letters] = [&metrics.send.delivered, &metrics.send.dead_letters].map(Counter::get);
         match exit {
             Ok(LaneEnd::Complete) => Ok(Redelivered { delivered, dead_letters }),
             Ok(_) => Err(metrics.last_error().map_or("stopped".to_owned(), |(_, error)| error)),

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
@@ -190,7 +189,7 @@ impl Selection {
                 return shown;
             }
             Decision::Requeue => {
-                self.meter.metrics.pull.requeued.fetch_add(1, Ordering::Relaxed);
+                self.meter.metrics.pull.requeued.add(1);
                 return shown;
             }
         };
@@ -322,12 +321,12 @@ impl Selection {
 
     /// Counts an interval with known records for which the console counts none.
     pub fn count_vanished(&self) {
-        self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
+        self.meter.metrics.pull.vanished.add(1);
     }
 
     /// Counts the records of an answer, before any of them is accepted.
     pub fn count_pulled(&self, shown: usize) {
-        self.meter.metrics.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
+        self.meter.metrics.pull.records.add(shown as u64);
     }
 
     /// Forgets the records that no pager can meet again, after an ordered page of `shown` records up to `newest`. A

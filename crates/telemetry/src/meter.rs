@@ -47,7 +47,7 @@ pub struct DeliveredEvent<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct MappingFlags {
     /// Whether the table of activity types lacks the type of this activity.
-    pub unknown_type: bool,
+    pub unknown_activity: bool,
     /// Whether the record was not JSON, and was repaired.
     pub repaired: bool,
     /// Whether the record exceeds a bound.
@@ -220,8 +220,8 @@ impl Meter {
 
     /// Counts what the mapping of a record has shown. The caller runs within the lane's span.
     pub fn mapped(&self, flags: MappingFlags, record_id: &str) {
-        let MappingFlags { unknown_type, repaired, overflowed, without_zone, unknown_leaves } = flags;
-        self.metrics.map.unknown_types.add(u64::from(unknown_type));
+        let MappingFlags { unknown_activity, repaired, overflowed, without_zone, unknown_leaves } = flags;
+        self.metrics.map.unknown_types.add(u64::from(unknown_activity));
         if repaired {
             self.metrics.map.repaired.add(1);
             self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);

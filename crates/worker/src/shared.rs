@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_engine::dead_letters::DeadLetters;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::dead_letters;
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry};
 use tracing::warn;
@@ -20,7 +21,6 @@ use crate::lanes::builder::LaneBuilder;
 use crate::lanes::spec::LaneSpec;
 use crate::pipeline::Pipeline;
 use crate::warnings::Warnings;
-use s1_forwarder_record::LaneId;
 
 /// The state that tasks share if they run lanes of a process, or look after them.
 #[derive(Debug)]

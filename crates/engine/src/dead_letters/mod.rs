@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_telemetry::LaneMetrics;
-
 use s1_forwarder_record::LaneId;
+use s1_forwarder_telemetry::LaneMetrics;
 
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::caught;
 use s1_forwarder_mapping::Mapped;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::{LaneChange, MappingFlags, Meter, SkipReason};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,7 +27,6 @@ use crate::program_threads::JobError;
 use crate::sink::{Limits, Unsent};
 use crate::source::{PulledPage, PulledRecord, Snapshot};
 use crate::transform::{CompleteSnapshot, Dropped, OnError, Origin, Schema, Transformed, Transformer, unknown_leaves};
-use s1_forwarder_record::LaneId;
 
 /// A page with the reservation of its bytes. Boxed: a channel allocates 32 slots at once, and each poll makes one.
 pub type ReservedPage = Box<(PulledPage, Reservation)>;

@@ -6,13 +6,13 @@ use s1_forwarder_engine::checkpoint::{
     Append, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart,
 };
 use s1_forwarder_engine::lane::{LaneCheckpoint, claim_copy};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::Access;
 use s1_forwarder_telemetry::usage::Usage;
 
 use crate::options::Options;
 use crate::usage::usage_area;
 use crate::verify::{repairs_area, replays_area};
-use s1_forwarder_record::LaneId;
 
 /// Renames a lane's checkpoint with its journal, the repairs and replays that complete its ledger, and the counts of
 /// its work. The new name must have no checkpoint. After a crash the call can be repeated.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::{Access, StoreLocation};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -17,7 +18,6 @@ use tracing::{debug, info};
 use super::rename_checkpoint;
 use crate::options::Options;
 use crate::shared::Shared;
-use s1_forwarder_record::LaneId;
 
 /// Interval at which a worker looks for requests.
 const INTERVAL: Duration = Duration::from_millis(500);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::kubernetes::KubernetesError;
 use s1_forwarder_telemetry::{ClusterView, FileStatus, PipelineState};
 use tokio::sync::mpsc;
@@ -26,7 +27,6 @@ use super::cluster;
 use super::shared::Shared;
 use crate::pipeline::Resources;
 use crate::pipeline::resource::{CHECKPOINTS, ResourceState};
-use s1_forwarder_record::LaneId;
 
 /// Interval at which changes are looked for.
 const TICK: Duration = Duration::from_secs(1);

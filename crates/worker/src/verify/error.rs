@@ -5,10 +5,10 @@ use std::io;
 use s1_forwarder_engine::checkpoint::StateError;
 use s1_forwarder_engine::console::ConsoleError;
 use s1_forwarder_engine::lane::LaneCheckpointError;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::ClientError;
 
 use crate::lanes::builder::BuildLaneError;
-use s1_forwarder_record::LaneId;
 
 /// The comparison failed.
 #[derive(Debug, thiserror::Error)]

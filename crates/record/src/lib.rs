@@ -1,7 +1,7 @@
 //! The data that the console returns: streams, times, identities, and typed, borrowed records.
 //!
 //! A record is the console's own JSON object. It is never parsed into a tree of owned values: other crates read it
-//! through the borrowed views of this one. [`visible`] says how words of others are shown.
+//! through the borrowed views of this one. [`visible`] says how words of others are shown, and [`LaneId`] names a lane.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

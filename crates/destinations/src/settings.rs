@@ -219,9 +219,7 @@ impl SinkSettings {
         let schema = self.schema(transform.schema);
         let (labels, console_labels) = transform.sample_labels();
         SinkContext {
-            pipeline: lane.pipeline,
-            stream: lane.stream,
-            sink: lane.sink,
+            lane,
             shard: 0,
             console_host: console_host.to_owned(),
             console: None,
@@ -287,7 +285,7 @@ impl SinkSettings {
     /// # Errors
     /// As [`Self::build`].
     pub fn stored_destination_hash(&self, context: &SinkContext) -> Result<u64, BuildError> {
-        Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.pipeline))?.number())
+        Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.lane.pipeline))?.number())
     }
 
     fn hash(
@@ -333,7 +331,7 @@ impl SinkSettings {
             );
             return Err(BuildError::value("schema", problem));
         }
-        sink_type.check_streams(&[context.stream])?;
+        sink_type.check_streams(&[context.lane.stream])?;
         let known = sink_type.defaults().compressions;
         if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
             return Err(BuildError::Compression { type_name: self.type_settings.name(), compression, known });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s1_forwarder::checkpoint::{LaneId, MemoryStore};
+use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::dead_letters::DeadLetters;
@@ -17,7 +17,7 @@ use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::{Console, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
+use s1_forwarder::record::{Clock, LaneId, Stream, Timestamp, facts};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Deadline, Limits};
@@ -150,7 +150,7 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
     let key = LimiterKey { host: "console".to_owned(), token: String::new() };
     let client = Client::new(&settings, Arc::new(console), Limiters::default().join(key, 1e9), clock);
     let pull = pull(stream);
-    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", stream, "siem", "memory", clock);
+    let meter = Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", stream, "siem"), "memory", clock);
     Lane {
         key: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into(),
         client: Arc::new(client),

@@ -16,9 +16,8 @@ use super::output::{Table, print_json, print_lines};
 use super::process::time;
 use super::run::Signals;
 use super::{ArgumentError, DeliveryArgs, FileArgs, Format, TimeoutArgs, location_of_dead_letters, note, print_line};
-use crate::checkpoint::LaneId;
 use crate::pipeline::{self, Pipeline, Problem};
-use crate::record::{Stream, Timestamp};
+use crate::record::{LaneId, Stream, Timestamp};
 use crate::state::Access;
 use crate::state::StoreLocation;
 use crate::state::dead_letters::{self, StoredDeadLetter};
@@ -331,7 +330,7 @@ async fn visit_each(
                 }
                 Err(error) => return Err(error).with_context(|| format!("cannot read {store}")),
             };
-            visited.names.add(&dead_letter.pipeline, &dead_letter.sink);
+            visited.names.add(&dead_letter.lane.pipeline, &dead_letter.lane.sink);
             if filter.matches(&dead_letter) {
                 remaining -= 1;
                 if visit(dead_letter)? {
@@ -354,9 +353,8 @@ async fn list(store: &Store, filter: &DeadLetterFilter, format: Format) -> anyho
             print_json(&dead_letter.to_json())?;
             return Ok(false);
         }
-        let StoredDeadLetter { time, pipeline, stream, sink, identity, record_id, status, reason, .. } = dead_letter;
-        let lane = format!("{pipeline}/{stream}/{sink}");
-        table.add_row([time.to_string(), lane, status, record_id, identity.to_string(), reason]);
+        let StoredDeadLetter { time, lane, identity, record_id, status, reason, .. } = dead_letter;
+        table.add_row([time.to_string(), lane.to_string(), status, record_id, identity.to_string(), reason]);
         Ok(false)
     })
     .await?;
@@ -386,8 +384,8 @@ async fn list_groups(store: &Store, filter: &DeadLetterFilter, format: Format) -
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     let visited =
         visit_each(store, filter, |dead_letter| {
-            let StoredDeadLetter { time, pipeline, stream, sink, status, reason, .. } = dead_letter;
-            let lane = format!("{pipeline}/{stream}/{sink}");
+            let StoredDeadLetter { time, lane, status, reason, .. } = dead_letter;
+            let lane = lane.to_string();
             let group = groups
                 .entry((lane.clone(), status.clone(), without_numbers(&reason)))
                 .or_insert_with(|| Group { lane, status, reason, count: 0, first: time, last: time });

@@ -223,26 +223,26 @@ impl<W: Write> Run<W> {
                         _ => {}
                     }
                 }
-                Ok(mapped) if mapped.dropped.is_some() => {
+                Ok(transformed) if transformed.dropped.is_some() => {
                     self.dropped += 1;
                     continue;
                 }
-                Ok(mapped) => {
-                    self.repaired += u64::from(mapped.repaired);
-                    self.overflowed += u64::from(mapped.overflowed);
-                    self.without_zone += u64::from(mapped.without_zone);
-                    if let Some(reason) = &mapped.remap_error {
+                Ok(transformed) => {
+                    self.repaired += u64::from(transformed.mapped.repaired);
+                    self.overflowed += u64::from(transformed.mapped.overflowed);
+                    self.without_zone += u64::from(transformed.mapped.without_zone);
+                    if let Some(reason) = &transformed.remap_error {
                         self.failed += 1;
                         if self.failed <= FAULTS_SHOWN {
-                            show(&format!("{reason}; {}", mapped.on_error.consequence()));
+                            show(&format!("{reason}; {}", transformed.on_error.consequence()));
                         }
                     }
-                    if mapped.withheld().is_some() {
+                    if transformed.withheld().is_some() {
                         self.withheld += 1;
                         continue;
                     }
                     if let Some(report) = &mut self.report {
-                        let repaired = if mapped.repaired { repair(record.bytes) } else { None };
+                        let repaired = if transformed.mapped.repaired { repair(record.bytes) } else { None };
                         let mapped_record = repaired.as_deref().map_or(record.bytes, str::as_bytes);
                         let read = |bytes| serde_json::from_slice(bytes).context("the event cannot be read back");
                         report.unmapped.add(stream, mapped_record);

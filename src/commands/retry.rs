@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::status::unknown_names;
 use super::worker_args::WorkerArgs;
 use super::{ArgumentError, StateArgs, must_exist, print_line};
-use crate::checkpoint::LaneId;
+use crate::record::LaneId;
 use crate::server::Status;
 use crate::state::StoreLocation;
 use crate::worker::{LaneAnswer, LaneRequest, LaneRequests, Options};

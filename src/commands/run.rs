@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +16,7 @@ use tracing::{info, warn};
 use super::output::{Table, print_lines};
 use super::traces::TraceArgs;
 use super::{ArgumentError, ClusterArgs, FileArgs, ProcessArgs, TimeoutArgs, USAGE, note, print_line};
-use crate::checkpoint::LaneId;
+use crate::record::LaneId;
 use crate::server::{Server, WebConfig, WorkerView};
 use crate::settings::{Period, PeriodError};
 use crate::telemetry::{LaneMetrics, Silence, Telemetry, describe_skipped};
@@ -215,9 +214,8 @@ fn summary(report: &OnceReport) -> Table {
     for lane in &report.lanes {
         let metrics = &lane.metrics;
         let counters = [&metrics.pull.records, &metrics.send.delivered, &metrics.pull.requeued];
-        let [pulled, delivered, requeued] = counters.map(|counter| counter.load(Ordering::Relaxed).to_string());
-        let dead =
-            describe_dead_letters(metrics.send.dead_letters.load(Ordering::Relaxed), metrics.dead_letters_stored());
+        let [pulled, delivered, requeued] = counters.map(|counter| counter.get().to_string());
+        let dead = describe_dead_letters(metrics.send.dead_letters.get(), metrics.dead_letters_stored());
         let skipped = describe_skipped(metrics.skipped_by_reason());
         let result = match (lane.complete, metrics.last_error()) {
             (true, _) => complete(metrics),
@@ -328,7 +326,7 @@ mod tests {
     #[test]
     fn the_summary_tells_that_a_lane_is_complete_by_a_clock_that_is_behind() {
         let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: "siem".to_owned() };
-        let metrics = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
+        let metrics = Arc::new(LaneMetrics::new(&id));
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
         let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };
         assert!(summary(&report).to_string().trim_end().ends_with(" complete"));

@@ -92,7 +92,7 @@ impl PipelineDetails {
     /// Returns the details of a pipeline. `None` if this worker knows no such pipeline.
     pub(super) fn of(telemetry: &Telemetry, worker: &WorkerView, pipeline: &str, now: Timestamp) -> Option<Self> {
         let mut snapshot = telemetry.snapshot();
-        snapshot.lanes.retain(|lane| lane.metrics.pipeline == pipeline);
+        snapshot.lanes.retain(|lane| lane.metrics.id.pipeline == pipeline);
         snapshot.files.retain(|(_, status)| status.pipeline == pipeline);
         if snapshot.lanes.is_empty() && snapshot.files.is_empty() {
             return None;
@@ -104,8 +104,8 @@ impl PipelineDetails {
         errors.sort_by_key(|(error, _)| std::cmp::Reverse(error.time));
         let errors = errors.into_iter().map(|(error, lane)| Incident {
             time: error.time.to_string(),
-            stream: lane.stream.name().into(),
-            sink: lane.sink.clone(),
+            stream: lane.id.stream.name().into(),
+            sink: lane.id.sink.clone(),
             state: error.state.into(),
             text: error.text.into_string(),
             count: error.count,

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -435,17 +434,17 @@ pub(super) fn warnings(view: &LaneView) -> Vec<String> {
 /// Returns whether the lane does not fail, and one of its programs did. While the lane fails, the program's message
 /// about events is outdated.
 pub(super) fn has_remap_problem(metrics: &LaneMetrics) -> bool {
-    metrics.map.program_errors.load(Relaxed) > 0 && metrics.state_name().is_up
+    metrics.map.program_errors.get() > 0 && metrics.state_name().is_up
 }
 
 /// Describes a failure of the programs of a lane: events are forwarded as they were mapped. `None` if there is none.
 fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> {
     let (time, text) = metrics.last_remap_error().filter(|_| has_remap_problem(metrics))?;
-    let count = metrics.map.program_errors.load(Relaxed);
+    let count = metrics.map.program_errors.get();
     let events = if count == 1 { "event" } else { "events" };
     // The console has only the newest state of a record that changes.
     let changed =
-        if metrics.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
+        if metrics.id.stream.description().is_ordered_by_creation() { "" } else { " (a record's newest state alone)" };
     let repair = repair.map(|repair| format!("; after its correction{changed}: {repair}")).unwrap_or_default();
     Some(format!("a program failed on {count} {events}, last at {time}: {text}{repair}"))
 }
@@ -453,10 +452,10 @@ fn remap_problem(metrics: &LaneMetrics, repair: Option<&str>) -> Option<String> 
 /// See [`LaneRow::remap_repair`]. A window ends before its last second.
 fn remap_repair(metrics: &LaneMetrics, snapshot: &TelemetrySnapshot, flags: &CommandFlags) -> Option<String> {
     let (first, last) = metrics.unchanged_records()?;
-    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.pipeline)?;
+    let (file, _) = snapshot.files.iter().find(|(_, status)| status.pipeline == metrics.id.pipeline)?;
     let CommandFlags { files, state, dead_letters } = flags;
     let (from, to) = (first, last.plus(Duration::from_secs(1)));
-    let (file, stream, sink) = (arguments(file), metrics.stream, &metrics.sink);
+    let (file, stream, sink) = (arguments(file), metrics.id.stream, &metrics.id.sink);
     Some(format!(
         "s1-forwarder backfill {file}{files} --stream {stream} --sink {sink} --from {from:.0} --to {to:.0}{state}{dead_letters}"
     ))
@@ -469,7 +468,7 @@ fn expiry(time: Timestamp) -> String {
 /// Returns the number of dead letters that the pages show and sort by: stored ones, or this process's if the store's
 /// number is unknown. [`LaneRow::shown_dead_letters`] does the same for an answer.
 pub(super) fn shown_dead_letters(metrics: &LaneMetrics) -> u64 {
-    metrics.dead_letters_stored().unwrap_or_else(|| metrics.send.dead_letters.load(Relaxed))
+    metrics.dead_letters_stored().unwrap_or_else(|| metrics.send.dead_letters.get())
 }
 
 /// Returns a number of events, marked if it may be larger since counts were lost.
@@ -573,9 +572,9 @@ impl LaneRow {
         warnings.extend(remap_problem(metrics, remap_repair.as_deref()));
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Self {
-            pipeline: metrics.pipeline.clone(),
-            stream: metrics.stream.name().into(),
-            sink: metrics.sink.clone(),
+            pipeline: metrics.id.pipeline.clone(),
+            stream: metrics.id.stream.name().into(),
+            sink: metrics.id.sink.clone(),
             worker: None,
             state: state.name().into(),
             up: state.is_up(),
@@ -603,21 +602,21 @@ impl LaneRow {
                 missing_records: verification.missing_records,
                 until: verification.until.to_string(),
             }),
-            pulled: metrics.pull.records.load(Relaxed),
-            delivered: metrics.send.delivered.load(Relaxed),
+            pulled: metrics.pull.records.get(),
+            delivered: metrics.send.delivered.get(),
             skipped: metrics.skipped_by_reason().map(|(reason, count)| (reason.into(), count)).collect(),
-            requeued: metrics.pull.requeued.load(Relaxed),
-            dead_letters: metrics.send.dead_letters.load(Relaxed),
+            requeued: metrics.pull.requeued.get(),
+            dead_letters: metrics.send.dead_letters.get(),
             dead_letters_stored: metrics.dead_letters_stored(),
-            map_errors: metrics.map.errors.load(Relaxed),
-            remap_errors: metrics.map.program_errors.load(Relaxed),
+            map_errors: metrics.map.errors.get(),
+            remap_errors: metrics.map.program_errors.get(),
             last_remap_error: metrics.last_remap_error().map(|(time, text)| LastError { time: time.to_string(), text }),
             remap_repair,
             sink_warnings: sink_warnings.into_iter().map(|(reason, batches)| (reason.into(), batches)).collect(),
             last_sink_warning: metrics
                 .last_sink_warning()
                 .map(|(time, text)| LastError { time: time.to_string(), text }),
-            delivered_bytes: metrics.send.bytes.load(Relaxed),
+            delivered_bytes: metrics.send.bytes.get(),
             sink_latency_seconds: metrics.sink_latency(now),
             pulled_per_second: view.pulled_per_second,
             delivered_per_second: view.delivered_per_second,

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::lanes::{
     ClusterRow, EqualErrors, FileRow, LaneRow, PipelineRow, Rows, SourceProblem, Status, Summary, cause_of, of_several,
@@ -139,7 +138,7 @@ impl PipelineRow {
             yesterday_has_gap: recent
                 .iter()
                 .any(|recent| recent.as_ref().is_none_or(|recent| recent.has_gap_yesterday)),
-            delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|(_, view)| view.metrics.send.delivered.get()).sum(),
             dead_letters: facts.dead_letters,
             delivered_per_second: facts.rate,
         }
@@ -195,9 +194,9 @@ pub(super) fn equal_errors(lanes: &[(Facts<'_>, &LaneView)]) -> Vec<EqualErrors>
     groups.sort_by_key(|lanes| Reverse(lanes.len()));
     groups.truncate(MAX_ERRORS);
     let errors = groups.into_iter().filter_map(|mut lanes| {
-        lanes.sort_by(|one, other| one.metrics.pipeline.cmp(&other.metrics.pipeline));
+        lanes.sort_by(|one, other| one.metrics.id.pipeline.cmp(&other.metrics.id.pipeline));
         let state = lanes.first()?.metrics.state();
-        let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.pipeline.clone()).collect();
+        let mut names: Vec<String> = lanes.iter().map(|view| view.metrics.id.pipeline.clone()).collect();
         names.dedup();
         let pipelines = names.len();
         names.truncate(MAX_NAMES);

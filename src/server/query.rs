@@ -263,7 +263,7 @@ impl<'a> Facts<'a> {
         let metrics = &view.metrics;
         let StateName { name: state, is_up: up } = metrics.state_name();
         Self {
-            name: (&metrics.pipeline, metrics.stream.name(), &metrics.sink),
+            name: (&metrics.id.pipeline, metrics.id.stream.name(), &metrics.id.sink),
             state,
             up,
             silent: metrics.silence().is_silent(),

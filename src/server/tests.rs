@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::record::Stream;
+use crate::record::{LaneId, Stream};
 use crate::telemetry::{FileStatus, HealthPart, LaneState, LaneStateKind, PipelineState, ProcessHealth, Silence};
 use crate::worker::CommandFlags;
 
@@ -58,7 +58,7 @@ async fn ready_needs_files_and_state_and_ends_with_draining() {
     assert_eq!(running.get("/readyz").await, (200, "ok\n".to_owned()));
 
     // A dead console and a dead sink do not make a worker unready.
-    let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     lane.show(Timestamp::now(), LaneState::new(LaneStateKind::SinkFailing, "connection refused"));
     assert_eq!(running.get("/readyz").await.0, 200);
 
@@ -151,7 +151,7 @@ async fn a_stuck_part_is_reported() {
 #[tokio::test]
 async fn metrics_are_prometheus_text() {
     let running = Running::start().await;
-    running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     let response = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text().await.unwrap();
@@ -163,7 +163,9 @@ async fn metrics_are_prometheus_text() {
 #[tokio::test]
 async fn a_scrape_is_compressed_when_asked_for() {
     let running = Running::start().await;
-    (0..100).for_each(|number| drop(running.telemetry.start_lane(&format!("p{number}"), Stream::Threats, "bus")));
+    (0..100).for_each(|number| {
+        drop(running.telemetry.start_lane(&LaneId::new(format!("p{number}"), Stream::Threats, "bus")))
+    });
     let (_, plain) = running.get("/metrics").await;
     let url = format!("{}/metrics", running.base);
     let response = running.client.get(url).header("accept-encoding", "gzip").send().await.unwrap();
@@ -194,11 +196,11 @@ async fn unknown_paths_and_other_methods_are_refused() {
 #[tokio::test]
 async fn lanes_as_json() {
     let running = Running::start().await;
-    let lane = running.telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     running.telemetry.set_file(Path::new("dir/acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     running.telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     let now = Timestamp::now();
-    lane.pull.records.fetch_add(12, std::sync::atomic::Ordering::Relaxed);
+    lane.pull.records.add(12);
     lane.skip_records(crate::telemetry::SkipReason::Duplicate, 5);
     lane.set_complete_until(now.minus(Duration::from_mins(1)));
     lane.show(now, LaneState::new(LaneStateKind::ConsoleRefused, "401 Unauthorized"));
@@ -236,8 +238,8 @@ async fn lanes_as_json() {
 async fn the_page_shows_lanes_and_the_problems_of_files() {
     let running = Running::start().await;
     let telemetry = &running.telemetry;
-    telemetry.start_lane("acme", Stream::Threats, "bus");
-    let failing = telemetry.start_lane("bolt", Stream::Activities, "siem");
+    telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
+    let failing = telemetry.start_lane(&LaneId::new("bolt", Stream::Activities, "siem"));
     failing.show(Timestamp::now(), LaneState::new(LaneStateKind::SinkFailing, "503 Service Unavailable"));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_file(
@@ -284,7 +286,7 @@ const ESCAPED: &str = "&lt;script&gt;alert('x')&lt;/script&gt;&quot; onload=&quo
 async fn outside_text_is_escaped() {
     let running = Running::start().await;
     for pipeline in [HOSTILE, &format!("{HOSTILE}2")] {
-        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, HOSTILE);
+        let lane = running.telemetry.start_lane(&LaneId::new(pipeline, Stream::Threats, HOSTILE));
         lane.show(Timestamp::now(), LaneState::new(LaneStateKind::Stopped, HOSTILE));
     }
     running.telemetry.set_file(
@@ -339,7 +341,7 @@ async fn lanes_are_filtered_sorted_and_paged() {
     let now = Timestamp::now();
     for number in 0..30_u32 {
         let stream = if number % 2 == 0 { Stream::Threats } else { Stream::Agents };
-        let lane = running.telemetry.start_lane(&format!("p{number:02}"), stream, "bus");
+        let lane = running.telemetry.start_lane(&LaneId::new(format!("p{number:02}"), stream, "bus"));
         lane.set_complete_until(now.minus(Duration::from_secs(u64::from(number) * 100)));
         let error = "503".to_owned();
         let failing = LaneState::new(LaneStateKind::SinkFailing, error);
@@ -383,7 +385,7 @@ async fn ten_thousand_lanes_stay_quick_and_small() {
         // Every other one has an error of its own.
         let error = if number % 2 == 0 { format!("{number} {error}") } else { error.clone() };
         for stream in [Stream::Threats, Stream::Activities, Stream::Agents, Stream::Alerts] {
-            let lane = running.telemetry.start_lane(&name, stream, "siem");
+            let lane = running.telemetry.start_lane(&LaneId::new(&name, stream, "siem"));
             lane.show(now, LaneState::new(LaneStateKind::ConsoleFailing, error.clone()));
         }
         running.telemetry.set_file(
@@ -414,7 +416,7 @@ async fn a_pipeline_has_a_page() {
     // The history comes before the server, which samples too.
     let telemetry = Arc::new(Telemetry::new());
     let start = Timestamp::now().minus(Duration::from_mins(5) * 19);
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     telemetry.set_file(Path::new("acme.yaml"), FileStatus::of_test("acme", PipelineState::Running, None));
     telemetry.set_token_expiry("acme", Some(Timestamp::parse("2030-01-31T00:00:00Z").unwrap()));
     for (second, text) in [(1, "first error"), (2, "second error"), (3, "second error")] {
@@ -424,7 +426,7 @@ async fn a_pipeline_has_a_page() {
     }
     lane.set_verification(crate::telemetry::Verification { missing_records: 3, until: start });
     for step in 0..20_u32 {
-        lane.send.delivered.fetch_add(600, std::sync::atomic::Ordering::Relaxed);
+        lane.send.delivered.add(600);
         let now = start.plus(Duration::from_mins(5) * step);
         lane.set_complete_until(now.minus(Duration::from_secs(90)));
         telemetry.sample_rates(now);
@@ -461,7 +463,7 @@ async fn a_pipeline_has_a_page() {
 
     // A lane that restarts keeps the history, a pipeline that is gone does not.
     telemetry.end_lane(&lane);
-    telemetry.start_lane("acme", Stream::Threats, "bus");
+    telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     assert_eq!(telemetry.history("acme").len(), 19);
     telemetry.end_lane(&lane);
     telemetry.sample_rates(Timestamp::now().plus(Duration::from_mins(10)));
@@ -473,8 +475,8 @@ async fn a_pipeline_is_one_row_with_its_worst_lane() {
     let running = Running::start().await;
     let now = Timestamp::now();
     let lane = |pipeline: &str, stream, state| {
-        let lane = running.telemetry.start_lane(pipeline, stream, "siem");
-        lane.send.delivered.fetch_add(10, std::sync::atomic::Ordering::Relaxed);
+        let lane = running.telemetry.start_lane(&LaneId::new(pipeline, stream, "siem"));
+        lane.send.delivered.add(10);
         lane.show(now, state);
     };
     lane("acme", Stream::Threats, LaneStateKind::Running.into());
@@ -519,7 +521,7 @@ async fn equal_errors_of_several_pipelines_are_shown_once() {
     let now = Timestamp::now();
     for number in 0..8_u64 {
         for stream in [Stream::Threats, Stream::Agents] {
-            let lane = running.telemetry.start_lane(&format!("p{number}"), stream, "siem");
+            let lane = running.telemetry.start_lane(&LaneId::new(format!("p{number}"), stream, "siem"));
             let error = if number < 7 { "cannot connect to siem:8088".to_owned() } else { "its own error".to_owned() };
             let ago = Duration::from_secs(60 * (number + 1));
             lane.show(now.minus(ago), LaneState::new(LaneStateKind::SinkFailing, error));
@@ -544,7 +546,7 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
     let running = Running::start().await;
     let now = Timestamp::now();
     let ago = |seconds| now.minus(Duration::from_secs(seconds));
-    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    let lane = running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "siem"));
     let failing = || LaneState::new(LaneStateKind::SinkFailing, "503 Service Unavailable");
     // Another error of the same outage does not begin it again.
     lane.show(ago(700), LaneState::new(LaneStateKind::SinkFailing, "connection refused"));
@@ -570,7 +572,7 @@ async fn a_failing_lane_says_for_how_long_and_when_it_tried_last() {
 #[tokio::test]
 async fn a_lane_that_waits_for_the_request_limit_says_so() {
     let running = Running::start().await;
-    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    let lane = running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "siem"));
     let shared = Arc::new(std::sync::atomic::AtomicUsize::new(1));
     let wait = lane.begin_limit_wait(Timestamp::now().minus(Duration::from_secs(5)), shared.clone());
     // Others join while it waits.
@@ -590,7 +592,7 @@ async fn a_lane_that_waits_for_the_request_limit_says_so() {
 #[tokio::test]
 async fn a_clock_that_is_wrong_is_a_warning_of_a_lane_that_goes_on() {
     let running = Running::start().await;
-    let lane = running.telemetry.start_lane("acme", Stream::Threats, "siem");
+    let lane = running.telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "siem"));
     lane.clocks.set_console_ahead(-172_800);
     let text = "is 2 d 0 h behind this machine's";
     let status = async || serde_json::from_str::<serde_json::Value>(&running.get("/api/v1/lanes").await.1).unwrap();
@@ -609,7 +611,7 @@ async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_
     let running = Running::start().await;
     let now = Timestamp::now();
     let lane = |pipeline: &str, lag: u64, state| {
-        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, "siem");
+        let lane = running.telemetry.start_lane(&LaneId::new(pipeline, Stream::Threats, "siem"));
         lane.set_complete_until(now.minus(Duration::from_secs(lag)));
         lane.show(now, state);
         lane
@@ -641,7 +643,8 @@ async fn lanes_with_a_warning_come_after_failing_and_silent_ones_and_before_the_
 async fn the_events_of_a_pipeline_are_at_least_those_of_the_lanes_that_are_known() {
     let running = Running::start().await;
     let now = Timestamp::now();
-    let lanes = [Stream::Threats, Stream::Agents].map(|stream| running.telemetry.start_lane("acme", stream, "siem"));
+    let lanes = [Stream::Threats, Stream::Agents]
+        .map(|stream| running.telemetry.start_lane(&LaneId::new("acme", stream, "siem")));
     let row = async || -> serde_json::Value {
         let json: serde_json::Value = serde_json::from_str(&running.get("/api/v1/pipelines").await.1).unwrap();
         let row = &json["pipelines"][0];
@@ -666,7 +669,7 @@ async fn the_events_of_a_pipeline_are_at_least_those_of_the_lanes_that_are_known
 async fn refusals_of_different_numbers_of_events_are_one_error() {
     let running = Running::start().await;
     for (pipeline, events) in [("acme", 155), ("bolt", 97)] {
-        let lane = running.telemetry.start_lane(pipeline, Stream::Threats, "siem");
+        let lane = running.telemetry.start_lane(&LaneId::new(pipeline, Stream::Threats, "siem"));
         let error = format!(
             "the sink refused {events} events in a row and accepted none: {} --accept-refusals {pipeline}/threats/siem",
             "400 ".repeat(100)
@@ -685,7 +688,7 @@ async fn refusals_of_different_numbers_of_events_are_one_error() {
 async fn a_client_that_does_not_read_does_not_delay_the_shutdown() {
     let running = Running::start().await;
     for lane in 0..2_000 {
-        running.telemetry.start_lane(&format!("pipeline-{lane}"), Stream::Threats, "bus");
+        running.telemetry.start_lane(&LaneId::new(format!("pipeline-{lane}"), Stream::Threats, "bus"));
     }
     let slow = running.client.get(format!("{}/metrics", running.base)).send().await.unwrap();
     running.stop.send(()).unwrap();
@@ -711,7 +714,7 @@ impl Fuzzed {
     fn with(token: Option<&str>, is_local: bool) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let telemetry = Arc::new(Telemetry::new());
-        let lane = telemetry.start_lane("c4nary-pipeline", Stream::Threats, "siem");
+        let lane = telemetry.start_lane(&LaneId::new("c4nary-pipeline", Stream::Threats, "siem"));
         let tokens = token.map(|token| <sha2::Sha256 as sha2::Digest>::digest(token).into()).into_iter().collect();
         let web = Arc::new(WebConfig::with_tokens(tokens));
         let router = router(Arc::new(App::new(telemetry, Arc::default(), web, is_local)));

@@ -6,12 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use s1_forwarder::checkpoint::CheckpointBackend;
 use s1_forwarder::pipeline;
-use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::record::{LaneId, Stream, Timestamp};
 use s1_forwarder::server::Server;
 use s1_forwarder::state::FileStore;
 use s1_forwarder::telemetry::{FileStatus, LaneState, LaneStateKind, PipelineState, SkipReason, Telemetry};
@@ -44,7 +43,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
     let mut lanes = Vec::new();
     for (index, name) in names.into_iter().enumerate() {
         for stream in streams {
-            lanes.push((index as u64, telemetry.start_lane(name, stream, "siem")));
+            lanes.push((index as u64, telemetry.start_lane(&LaneId::new(name, stream, "siem"))));
         }
         let state = if name == "juno" { PipelineState::Paused } else { PipelineState::Running };
         let problem =
@@ -63,10 +62,10 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
         let time = now.minus(Duration::from_mins(5) * step);
         for (index, lane) in &lanes {
             let wave = u64::from(step % 40 + 10) * (index + 1) * 20;
-            lane.pull.records.fetch_add(wave + 7, Relaxed);
-            lane.send.delivered.fetch_add(wave, Relaxed);
+            lane.pull.records.add(wave + 7);
+            lane.send.delivered.add(wave);
             lane.skip_records(SkipReason::Duplicate, 7);
-            let lag = if lane.pipeline == "bolt" && step < 30 {
+            let lag = if lane.id.pipeline == "bolt" && step < 30 {
                 u64::from(30 - step) * 300
             } else {
                 20 + u64::from(step % 9)
@@ -79,7 +78,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
     }
     for (_, lane) in &lanes {
         lane.set_next_attempt(Some(now.plus(Duration::from_secs(40))));
-        let state = match (lane.pipeline.as_str(), lane.stream) {
+        let state = match (lane.id.pipeline.as_str(), lane.id.stream) {
             ("bolt", Stream::Threats) => LaneState::new(
                 LaneStateKind::ConsoleRefused,
                 "the console answered 403 Forbidden: 4030010: Insufficient permissions: <img src=x onerror=alert(1)>",
@@ -94,7 +93,7 @@ fn busy_worker(directory: &Path, server: &Server) -> Arc<Telemetry> {
             _ => continue,
         };
         lane.show(now, state);
-        lane.send.dead_letters.fetch_add(3, Relaxed);
+        lane.send.dead_letters.add(3);
     }
     for (index, name) in names.into_iter().enumerate() {
         telemetry.set_token_expiry(name, Some(now.plus(Duration::from_secs(86_400 * (9 + 40 * index as u64)))));

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
-use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, StateError, Store};
-use s1_forwarder::record::Stream;
+use s1_forwarder::checkpoint::{CheckpointBackend, CheckpointKey, StateError, Store};
+use s1_forwarder::record::{LaneId, Stream};
 use s1_forwarder::settings::kubernetes::Kubernetes as Access;
 use s1_forwarder::state::KubernetesStore;
 

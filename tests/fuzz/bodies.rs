@@ -12,7 +12,7 @@ use super::{Target, assert_shown, outline};
 use crate::console::scripted::ScriptedTransport;
 use crate::console::{Client, ConsoleError, Limiters, RequestPermit, Response};
 use crate::failure::{Failure, FailureKind};
-use crate::record::{Clock, Identity, Stream, Timestamp};
+use crate::record::{Clock, Identity, LaneId, Stream, Timestamp};
 use crate::source::{Action, ConsoleHabits, Poll, PullSettings, SourcePosition};
 use crate::telemetry::{Meter, Telemetry};
 
@@ -85,7 +85,7 @@ impl Console {
         let limiter = Limiters::default().join_for(&settings);
         let client = Client::new(&settings, Arc::new(transport), limiter, Clock::System);
         let telemetry = Arc::new(Telemetry::new());
-        let meter = |stream| Meter::start(&telemetry, "acme", stream, "siem", "test", Clock::System);
+        let meter = |stream| Meter::start(&telemetry, &LaneId::new("acme", stream, "siem"), "test", Clock::System);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { client, answer, meters: Stream::ALL.map(meter).into(), runtime }
     }

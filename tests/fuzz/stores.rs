@@ -5,7 +5,7 @@ use super::{Target, outline};
 use crate::checkpoint::ledger::Ledger;
 use crate::dead_letters::DeadLetter;
 use crate::lane::{LaneCheckpoint, copy_of};
-use crate::record::{Identity, Stream, Timestamp};
+use crate::record::{Identity, LaneId, Stream, Timestamp};
 use crate::source::SourcePosition;
 use crate::state::dead_letters::fuzzed;
 use crate::state::envelope;
@@ -97,14 +97,13 @@ fn usages() {
 
 #[test]
 fn dead_letters() {
+    let lane = LaneId::new("acme", Stream::Threats, "siem");
     let mut seeds = Vec::new();
     for event in [&b"{\"a\":1}"[..], b"two\nlines", b"\xff\xfe", b""] {
         let mut line = Vec::new();
         let dead_letter = DeadLetter {
             time: NOW,
-            pipeline: "acme",
-            stream: Stream::Threats,
-            sink: "siem",
+            lane: &lane,
             identity: Identity::of("host", Stream::Threats, "1", ""),
             record_id: "1",
             status: "400",
@@ -141,7 +140,7 @@ fn dead_letters() {
                 let line = stored.to_json();
                 assert!(!line.contains('\n'), "one line each");
                 assert_eq!(fuzzed::parse_line(line.as_bytes()).as_ref(), Ok(&stored), "{line}");
-                format!("{:?} {} {}", stored.stream, stored.truncated, stored.event.len().min(9))
+                format!("{:?} {} {}", stored.lane.stream, stored.truncated, stored.event.len().min(9))
             }
             Err(error) => outline(&error),
         }

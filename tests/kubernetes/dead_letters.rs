@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use s1_forwarder::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore};
 use s1_forwarder::emulator::{Kind, system_clock};
-use s1_forwarder::record::{Identity, Stream, Timestamp};
+use s1_forwarder::record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder::settings::kubernetes::Kubernetes as Access;
 use s1_forwarder::state::dead_letters::SecretStore;
 use serde_json::{Value, json};
@@ -82,14 +82,16 @@ fn identities(dead_letters: &[Value]) -> BTreeSet<String> {
     identities
 }
 
-/// A dead letter of a pipeline, by the id of its record.
-fn letter<'a>(pipeline: &'a str, id: &'a str, event: &'a str) -> DeadLetter<'a> {
+fn lane(pipeline: &str) -> LaneId {
+    LaneId::new(pipeline, Stream::Activities, "siem")
+}
+
+/// A dead letter of a lane, by the id of its record.
+fn letter<'a>(lane: &'a LaneId, id: &'a str, event: &'a str) -> DeadLetter<'a> {
     DeadLetter {
         time: Timestamp::now(),
-        pipeline,
-        stream: Stream::Activities,
-        sink: "siem",
-        identity: Identity::of("host", Stream::Activities, id, ""),
+        lane,
+        identity: Identity::of("host", lane.stream, id, ""),
         record_id: id,
         status: "400",
         reason: "refused",
@@ -170,7 +172,7 @@ async fn workers_and_a_purge_that_write_at_once_lose_no_letter_and_keep_none_twi
     let other = installation.store().await;
     let keep = async |store: &SecretStore, ids: std::ops::Range<u32>, status: &str| {
         for id in ids {
-            store.keep(&[DeadLetter { status, ..letter("acme", &id.to_string(), "{}") }]).await.unwrap();
+            store.keep(&[DeadLetter { status, ..letter(&lane("acme"), &id.to_string(), "{}") }]).await.unwrap();
         }
     };
     keep(&one, 0..6, "old").await;
@@ -203,12 +205,12 @@ async fn a_pipeline_with_a_full_secret_leaves_room_for_the_others() {
     let other = installation.store().await;
     // What compresses well takes little.
     let tidy = json!({ "text": "x".repeat(2 << 20) }).to_string();
-    one.keep(&[letter("noisy", "tidy", &tidy)]).await.unwrap();
+    one.keep(&[letter(&lane("noisy"), "tidy", &tidy)]).await.unwrap();
     let mut kept = 0;
     let full = loop {
         let id = kept.to_string();
         let event = random_event(100_000);
-        match one.keep(&[letter("noisy", &id, &event)]).await {
+        match one.keep(&[letter(&lane("noisy"), &id, &event)]).await {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -224,12 +226,12 @@ async fn a_pipeline_with_a_full_secret_leaves_room_for_the_others() {
     assert!(sizes.len() == 1 && sizes[0] as u64 == *used, "{sizes:?}");
 
     // A worker that has not seen the Secret before is refused too; and another pipeline has a Secret of its own.
-    let again = other.keep(&[letter("noisy", "more", &random_event(200_000))]).await;
+    let again = other.keep(&[letter(&lane("noisy"), "more", &random_event(200_000))]).await;
     assert!(matches!(again, Err(DeadLetterError::SecretFull { .. })), "{again:?}");
-    other.keep(&[letter("quiet", "1", &random_event(500_000))]).await.unwrap();
+    other.keep(&[letter(&lane("quiet"), "1", &random_event(500_000))]).await.unwrap();
     let purged = installation.command(&["purge", "--pipeline", "noisy"]).await;
     assert_eq!(purged.stdout, format!("{} dead letters removed\n", kept + 1));
-    one.keep(&[letter("noisy", "last", &random_event(200_000))]).await.unwrap();
+    one.keep(&[letter(&lane("noisy"), "last", &random_event(200_000))]).await.unwrap();
     assert_eq!(installation.listed(&[]).await.len(), 2);
 }
 
@@ -246,8 +248,8 @@ async fn a_secret_that_cannot_be_read_is_reported_and_stops_nothing_else() {
     let namespace = &installation.tenant.name;
     let store = installation.store().await;
     let secrets: Api<Secret> = Api::namespaced(kubernetes.admin().await, namespace);
-    store.keep(&[letter("acme", "1", "{}")]).await.unwrap();
-    store.keep(&[letter("globex", "2", "{}")]).await.unwrap();
+    store.keep(&[letter(&lane("acme"), "1", "{}")]).await.unwrap();
+    store.keep(&[letter(&lane("globex"), "2", "{}")]).await.unwrap();
     let of_acme = |secret: &Secret| secret.annotations()["s1-forwarder/pipeline"] == "acme";
     let well = installation.secrets().await.into_iter().find(of_acme).unwrap();
     let name = well.name_any();
@@ -272,7 +274,7 @@ async fn a_secret_that_cannot_be_read_is_reported_and_stops_nothing_else() {
         spoil(&mut spoilt);
         spoilt.metadata.resource_version = None;
         let written = secrets.replace(&name, &PostParams::default(), &spoilt).await.unwrap();
-        let refused = store.keep(&[letter("acme", "3", "{}")]).await.unwrap_err().to_string();
+        let refused = store.keep(&[letter(&lane("acme"), "3", "{}")]).await.unwrap_err().to_string();
         assert!(refused.contains(words) && refused.contains(&format!("{namespace}/{name}")), "{refused}");
         assert_eq!(secrets.get(&name).await.unwrap().resource_version(), written.resource_version(), "{words}");
         let exit = installation.command(&["list", "--format", "json"]).await;
@@ -281,7 +283,7 @@ async fn a_secret_that_cannot_be_read_is_reported_and_stops_nothing_else() {
         assert_eq!(store.usage().await.unwrap().unwrap().lanes.values().sum::<u64>(), counted, "{words}");
     }
     secrets.delete(&name, &DeleteParams::default()).await.unwrap();
-    store.keep(&[letter("acme", "3", "{}")]).await.unwrap();
+    store.keep(&[letter(&lane("acme"), "3", "{}")]).await.unwrap();
     assert_eq!(installation.command(&["purge", "--all"]).await.stdout, "2 dead letters removed\n");
 }
 
@@ -292,7 +294,7 @@ async fn secrets_of_an_earlier_build_are_refused_with_the_command_that_exports_t
     let installation = Installation::new(&kubernetes).await;
     let namespace = &installation.tenant.name;
     let secrets: Api<Secret> = Api::namespaced(kubernetes.admin().await, namespace);
-    installation.store().await.keep(&[letter("acme", "1", "{}")]).await.unwrap();
+    installation.store().await.keep(&[letter(&lane("acme"), "1", "{}")]).await.unwrap();
     let mut chained = installation.secrets().await.remove(0);
     let name = chained.name_any();
     secrets.delete(&name, &DeleteParams::default()).await.unwrap();
@@ -311,12 +313,12 @@ async fn secrets_of_an_earlier_build_are_refused_with_the_command_that_exports_t
         assert!(exit.code == Some(1) && exit.stderr.contains(&export), "{command:?}: {}", exit.stderr);
     }
     // A lane that would keep one stops, and says the same.
-    let refused = installation.store().await.keep(&[letter("globex", "2", "{}")]).await.unwrap_err();
+    let refused = installation.store().await.keep(&[letter(&lane("globex"), "2", "{}")]).await.unwrap_err();
     assert!(refused.to_string().contains(&export), "{refused}");
     assert_eq!(installation.secrets().await.len(), 1);
     // Once they are gone, it goes on.
     secrets.delete(&chained.name_any(), &DeleteParams::default()).await.unwrap();
-    installation.store().await.keep(&[letter("globex", "2", "{}")]).await.unwrap();
+    installation.store().await.keep(&[letter(&lane("globex"), "2", "{}")]).await.unwrap();
     assert_eq!(installation.listed(&[]).await.len(), 1);
 }
 
@@ -327,7 +329,7 @@ async fn a_full_secret_stops_the_lanes_of_its_pipeline_only() {
     let store = installation.store().await;
     let mut filled = 0;
     for bytes in [200_000, 10_000, 100] {
-        while store.keep(&[letter("acme", &filled.to_string(), &random_event(bytes))]).await.is_ok() {
+        while store.keep(&[letter(&lane("acme"), &filled.to_string(), &random_event(bytes))]).await.is_ok() {
             filled += 1;
         }
     }

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use s1_forwarder::checkpoint::ledger::Hour;
 use s1_forwarder::checkpoint::{
-    CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, MemoryStore, StateError,
+    CheckpointBackend, CheckpointKey, CheckpointUpdate, JournalChange, MemoryStore, StateError,
 };
 use s1_forwarder::emulator::Kind;
 use s1_forwarder::failure::{Failure, FailureKind};
 use s1_forwarder::lane::{InStore, Lane, LaneCheckpoint};
-use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::record::{LaneId, Stream, Timestamp};
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Limits, Outcome, ProbeResult, Sink, TransactionalSink, Until};
 use s1_forwarder::source::{PullSettings, Since, TimeField, Window};

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use s1_forwarder::checkpoint::ledger::Accounting;
 use s1_forwarder::console::scripted::{ScriptedTransport, dated};
 use s1_forwarder::console::{Client, Endpoint, Response};
-use s1_forwarder::record::{Fact, Key, Stream};
+use s1_forwarder::record::{Fact, Key, LaneId, Stream};
 use s1_forwarder::settings::Period;
 use s1_forwarder::sink::memory::MemorySink;
 use s1_forwarder::source::{
@@ -126,7 +126,7 @@ async fn requests(name: &str, pull: &PullSettings, text: &mut String) {
     let harness = LaneHarness::new(|_| {});
     let asked = Arc::new(Asked::default());
     let client = Arc::new(harness.client(Arc::new(console(asked.clone(), &harness)), "siem"));
-    let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
+    let meter = Meter::start(&harness.telemetry, &LaneId::new("acme", pull.stream, "siem"), "memory", harness.clock);
     writeln!(text, "\n=== {name}").unwrap();
     let show = |what: &str, text: &mut String| {
         writeln!(text, "{what}").unwrap();

@@ -58,8 +58,8 @@ async fn run(stream: Stream, page: &[u8], schema: Schema, keys: Value) -> (u64, 
     let lane = Lane { client, mapping: LaneMapping { schema, embeds_raw, ..lane.mapping }, ..lane };
     let metrics = lane.delivery.meter.metrics.clone();
     assert_eq!(harness.run_once(lane).await, LaneEnd::Complete);
-    assert_eq!(metrics.send.dead_letters.load(Relaxed), 0);
-    (metrics.map.repaired.load(Relaxed), metrics.map.errors.load(Relaxed))
+    assert_eq!(metrics.send.dead_letters.get(), 0);
+    (metrics.map.repaired.get(), metrics.map.errors.get())
 }
 
 fn list(records: &[Vec<u8>]) -> Vec<u8> {
@@ -212,5 +212,5 @@ async fn pages_that_repeat_under_new_cursors_are_a_failure_of_the_console() {
     assert!(failing > 90, "{failing} of 100 times");
     let requests = requests.load(Relaxed);
     assert!(requests < 500, "{requests} requests in ten minutes");
-    assert_eq!(running.drain().await.send.delivered.load(Relaxed), 3);
+    assert_eq!(running.drain().await.send.delivered.get(), 3);
 }

@@ -34,7 +34,7 @@ async fn one_refused_event_of_a_thousand_becomes_a_dead_letter_and_the_rest_arri
     let running = harness.start(lane);
     running.task.await.unwrap();
     assert_eq!((sink.total(), sink.counts().len()), (999, 999));
-    assert_eq!(running.metrics.send.dead_letters.load(Ordering::Relaxed), 1);
+    assert_eq!(running.metrics.send.dead_letters.get(), 1);
     assert_counts_balance(&running.metrics);
     let files = s1_forwarder::state::dead_letters::files(harness.dead_letters.path()).unwrap();
     let text = std::fs::read_to_string(&files[0]).unwrap();
@@ -66,7 +66,7 @@ async fn once_ends_where_a_dead_letter_can_never_be_kept() {
     let metrics = running.metrics.clone();
     assert_eq!(running.task.await.unwrap(), LaneEnd::Refused);
     assert_eq!(metrics.state().kind, LaneStateKind::Stopped, "{:?}", metrics.state());
-    assert_eq!((sink.total(), metrics.send.dead_letters.load(Ordering::Relaxed)), (4, 0));
+    assert_eq!((sink.total(), metrics.send.dead_letters.get()), (4, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +84,7 @@ async fn a_lane_continues_within_a_minute_once_dead_letters_can_be_kept_again() 
     assert!(attempts < 7_200 / 5, "{attempts} attempts in two hours");
     is_full.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(65)).await;
-    assert_eq!(running.metrics.send.dead_letters.load(Ordering::Relaxed), 1);
+    assert_eq!(running.metrics.send.dead_letters.get(), 1);
     let metrics = running.drain().await;
     assert_eq!((sink.total(), sink.counts().len()), (299, 299));
     assert_counts_balance(&metrics);
@@ -98,7 +98,7 @@ async fn a_sink_that_refuses_everything_stops_the_lane_and_dead_letters_nothing(
     sleep(Duration::from_secs(30)).await;
     assert_eq!(running.metrics.state().reason(), Some("RefusedAll"));
     let metrics = running.drain().await;
-    assert_eq!(metrics.send.dead_letters.load(Ordering::Relaxed), 0);
+    assert_eq!(metrics.send.dead_letters.get(), 0);
     assert_eq!(sink.total(), 0);
     assert_counts_balance(&metrics);
 }

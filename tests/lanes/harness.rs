@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use s1_forwarder::checkpoint::{LaneId, MemoryStore};
+use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::{self, Kind, Setup};
 use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, Stream, Timestamp, facts};
+use s1_forwarder::record::{Clock, LaneId, Stream, Timestamp, facts};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::{Deadline, Sink};
 use s1_forwarder::source::{PullSettings, Since};
@@ -115,7 +114,7 @@ impl LaneHarness {
     pub fn lane(&self, pull: PullSettings, name: &str, sink: Arc<dyn Sink>) -> Lane {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let client = self.client(Arc::new(self.transport()), name);
-        let meter = Meter::start(&self.telemetry, "acme", pull.stream, name, "memory", self.clock);
+        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", pull.stream, name), "memory", self.clock);
         Lane {
             key: id.into(),
             client: Arc::new(client),
@@ -194,10 +193,10 @@ impl Running {
 
 /// The counts of a lane without records in flight: pulled = delivered + skipped + requeued + dead letters.
 pub fn assert_counts_balance(metrics: &LaneMetrics) {
-    let pulled = metrics.pull.records.load(Ordering::Relaxed);
+    let pulled = metrics.pull.records.get();
     metrics.requeue_in_flight();
-    let settled = metrics.send.delivered.load(Ordering::Relaxed) + metrics.send.dead_letters.load(Ordering::Relaxed);
-    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.pull.requeued.load(Ordering::Relaxed));
+    let settled = metrics.send.delivered.get() + metrics.send.dead_letters.get();
+    assert_eq!(pulled, settled + metrics.skipped_total() + metrics.pull.requeued.get());
 }
 
 /// The emulated console as a transport; each response takes at least `delay`.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -239,7 +238,7 @@ async fn excluded_types_are_dropped_and_counted() {
     let filtered = running.metrics.skipped(SkipReason::Filtered);
     assert!(filtered > 0 && filtered < 500);
     assert_eq!(sink.total() as u64 + filtered, 500);
-    assert_eq!(running.metrics.pull.records.load(Ordering::Relaxed), 500);
+    assert_eq!(running.metrics.pull.records.get(), 500);
 }
 
 /// Otherwise a lane that delivers nothing of a long history remembers all of it, and reads it from the beginning again
@@ -264,7 +263,7 @@ async fn records_that_are_not_delivered_move_the_position_like_those_that_are() 
         sleep(Duration::from_secs(12)).await;
         let metrics = running.drain().await;
         assert_eq!(sink.total(), 0);
-        let pulled = metrics.pull.records.load(Ordering::Relaxed) as usize;
+        let pulled = metrics.pull.records.get() as usize;
         assert!((500..20_000).contains(&pulled), "{name}: {pulled} pulled, in the middle of the history");
         let position = harness.checkpoint(Stream::Activities, name).unwrap().position;
         assert!(position.bound() > Timestamp::default(), "{name}: it begins at `since` again");

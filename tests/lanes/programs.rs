@@ -1,7 +1,6 @@
 //! Programs that fail on some events, and what `on_error` makes of these.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::Kind;
@@ -9,7 +8,7 @@ use s1_forwarder::lane::{Lane, LaneEnd, LaneMapping};
 use s1_forwarder::record::Stream;
 use s1_forwarder::sink::Outcome;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::telemetry::LaneStateKind;
+use s1_forwarder::telemetry::{Counter, LaneStateKind};
 use s1_forwarder::transform::{OnError, RedactionKeys, Schema, Steps, TransformSettings};
 use tokio::time::sleep;
 
@@ -66,7 +65,7 @@ async fn a_lane_that_stops_at_a_failure_goes_on_at_that_event_with_a_corrected_p
         sleep(Duration::from_hours(2)).await;
         assert_eq!(harness.console.request_log().len(), requests, "it does not even poll");
         let metrics = running.drain().await;
-        assert_eq!(metrics.map.program_errors.load(Ordering::Relaxed), 1);
+        assert_eq!(metrics.map.program_errors.get(), 1);
         assert_eq!((sink.total(), stored(&harness).len()), (failing_at, 0));
         assert_counts_balance(&metrics);
 
@@ -97,7 +96,7 @@ async fn events_that_a_program_fails_on_become_dead_letters_and_the_others_arriv
     assert_eq!(running.task.await.unwrap(), LaneEnd::Complete);
     let metrics = running.metrics;
     let counts = [&metrics.map.program_errors, &metrics.send.dead_letters, &metrics.send.delivered];
-    let counts = counts.map(|count| count.load(Ordering::Relaxed));
+    let counts = counts.map(Counter::get);
     assert_eq!(counts, [43, 43, 257]);
     assert_eq!((sink.total(), sink.counts().len()), (257, 257));
     assert_counts_balance(&metrics);
@@ -123,7 +122,7 @@ async fn ten_failures_in_a_row_stop_the_lane_and_make_no_dead_letters_of_a_batch
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_kept { failing_count as u64 } else { 0 };
-        assert_eq!((metrics.send.dead_letters.load(Ordering::Relaxed), sink.total()), (kept, 0), "{failing_count}");
+        assert_eq!((metrics.send.dead_letters.get(), sink.total()), (kept, 0), "{failing_count}");
         match (state.name(), state.reason(), state.error()) {
             ("running", ..) => assert!(is_kept),
             (_, Some("ProgramFailed"), Some(error)) => {
@@ -171,7 +170,7 @@ async fn events_that_the_programs_drop_end_a_row_of_failures() {
         sleep(Duration::from_secs(90)).await;
         let state = running.metrics.state();
         let metrics = running.drain().await;
-        let kept = metrics.send.dead_letters.load(Ordering::Relaxed);
+        let kept = metrics.send.dead_letters.get();
         // The first batch may have fewer failures than stop a lane.
         let is_right = if is_stopped { kept < 10 } else { kept == 14 };
         assert!(is_right, "{drop:?} {remap:?} {is_apart}: {kept} {state:?}");
@@ -197,7 +196,7 @@ async fn failures_count_with_the_refusals_of_the_sink() {
         let state = running.metrics.state();
         let metrics = running.drain().await;
         let kept = if is_stopped { 0 } else { 9 };
-        assert_eq!(metrics.send.dead_letters.load(Ordering::Relaxed), kept, "{state:?}");
+        assert_eq!(metrics.send.dead_letters.get(), kept, "{state:?}");
         assert_eq!(matches!(state.kind, LaneStateKind::Misconfigured(_)), is_stopped, "{state:?}");
     }
 }

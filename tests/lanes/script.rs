@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use s1_forwarder::console::scripted::ResponseQueue;
 use s1_forwarder::console::{Client, ConsoleError};
-use s1_forwarder::record::{Stream, Timestamp};
+use s1_forwarder::record::{LaneId, Stream, Timestamp};
 use s1_forwarder::source::{
     Action, ActivityFilter, AgentSettings, ConsoleHabits, Poll, PullSettings, PulledPage, RecordKey, Since,
     SourcePosition, StreamOptions,
@@ -50,7 +50,8 @@ impl Talk {
         let harness = LaneHarness::new(|_| {});
         let script = Arc::new(ResponseQueue::default());
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
-        let meter = Meter::start(&harness.telemetry, "acme", pull.stream, "siem", "memory", harness.clock);
+        let meter =
+            Meter::start(&harness.telemetry, &LaneId::new("acme", pull.stream, "siem"), "memory", harness.clock);
         let mut started_at = SourcePosition::starting_at(Timestamp::default());
         started_at.add_passes(&pull.passes());
         position(&mut started_at, &pull);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Fault, Faults, Kind, Quirks, Scope, Setup, Token};
@@ -386,7 +385,7 @@ async fn a_poll_sends_one_version_of_an_alert_and_the_next_poll_the_other() {
     sleep(Duration::from_secs(17)).await;
     edit(&harness, Kind::Alerts, first, |alert| alert["alertInfo"]["incidentStatus"] = json!("RESOLVED"));
     sleep(Duration::from_secs(13)).await;
-    assert_eq!((times(&sink, first), running.metrics.pull.requeued.load(Ordering::Relaxed)), (1, 1));
+    assert_eq!((times(&sink, first), running.metrics.pull.requeued.get()), (1, 1));
     harness.console.set_faults(Faults::default());
     sleep(3 * MINUTE).await;
     let metrics = running.drain().await;
@@ -483,10 +482,10 @@ async fn a_snapshot_is_every_agent_under_one_time_and_a_restart_continues_it() {
     // A run that comes too early finds nothing to do.
     let mut lane = harness.lane(pull, "siem", sink.clone());
     lane.once = true;
-    let pulled = metrics.pull.records.load(Ordering::Relaxed);
+    let pulled = metrics.pull.records.get();
     let early = harness.start(lane);
     assert_eq!(early.task.await.unwrap(), LaneEnd::Complete);
-    assert_eq!(early.metrics.pull.records.load(Ordering::Relaxed), pulled);
+    assert_eq!(early.metrics.pull.records.get(), pulled);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,6 @@
 //! What a lane reads again, and when late records arrive.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder::emulator::{Counts, Kind, Quirks};
@@ -23,7 +22,7 @@ const SETTLED_AFTER: u32 = 600;
 fn figures(running: &Running) -> [u64; 3] {
     let metrics = &running.metrics;
     let requests = metrics.pull.requests.snapshot().values().sum();
-    [metrics.pull.records.load(Ordering::Relaxed), metrics.send.delivered.load(Ordering::Relaxed), requests]
+    [metrics.pull.records.get(), metrics.send.delivered.get(), requests]
 }
 
 /// The records pulled for each one delivered and the requests a poll, in steady state, where `rate` records appear a

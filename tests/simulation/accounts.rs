@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder::lane::LaneCheckpoint;
-use s1_forwarder::record::{Identity, Timestamp};
+use s1_forwarder::record::{Identity, LaneId, Timestamp};
 
 use crate::model::HOST;
 use crate::shared::{LaneSimulation, Simulation, lock};

@@ -6,18 +6,17 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use s1_forwarder::checkpoint::LaneId;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::dead_letters::DeadLetters;
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, Timestamp};
+use s1_forwarder::record::{Clock, LaneId, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::sink::Deadline;
 use s1_forwarder::source::{PullSettings, StreamOptions};
-use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
+use s1_forwarder::telemetry::{Counter, LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
 use s1_forwarder::transform::Schema;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
@@ -152,7 +151,7 @@ impl Process {
         let incarnation = lock(&own.ledger).begin();
         simulation.note(format_args!("lane {index} begins incarnation {incarnation}"));
         let id = LaneId { pipeline: "acme".to_owned(), stream: plan.stream, sink: plan.sink.clone() };
-        let meter = Meter::start(&self.telemetry, "acme", plan.stream, &plan.sink, "memory", self.clock);
+        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", plan.stream, &plan.sink), "memory", self.clock);
         self.lanes[index].metrics = Some(meter.metrics.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
         assert!(plan.exclude.iter().all(|kind| *kind == EXCLUDED));
@@ -335,7 +334,7 @@ impl Process {
         }
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
-            let value_of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let value_of = |counter: &Counter| counter.get();
             let pulled = value_of(&metrics.pull.records);
             let delivered = value_of(&metrics.send.delivered);
             let dead_letters = value_of(&metrics.send.dead_letters);

@@ -1,7 +1,5 @@
 //! `sekoia` against a double of an intake.
 
-use std::sync::atomic::Ordering;
-
 use s1_forwarder::failure::Failure;
 use s1_forwarder::failure::FailureKind::{Misconfigured, Unauthorized};
 use s1_forwarder::record::Stream;
@@ -68,7 +66,7 @@ async fn an_event_without_an_id_is_kept_with_its_batch_and_alone_afterwards() {
     let delivery = delivery(sink(keys(&intake, json!({}))), 1, directory.path());
     let counted = || {
         let metrics = &delivery.meter.metrics;
-        (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
+        (metrics.send.delivered.get(), metrics.send.dead_letters.get())
     };
     for (ids, kept, counts) in [(0..16, 17, (16, 1)), (16..32, 1, (32, 2))] {
         let mut sent = batch(ids);

@@ -327,7 +327,7 @@ async fn the_next_receiver_takes_over() {
     // Lanes begin with different receivers.
     for number in 0..6 {
         let mut context = context(Stream::Activities);
-        context.pipeline = format!("p{number}");
+        context.lane.pipeline = format!("p{number}");
         assert_eq!(sink_in(keys.clone(), &context).send(&batch(number..number + 1)).await.outcome, Outcome::Delivered);
     }
     assert_eq!(ids(&there.messages()), [0, 1, 2, 3, 4, 5]);
@@ -348,7 +348,7 @@ async fn a_receiver_that_takes_nothing_is_replaced_by_the_next_one() {
     // Lanes begin with different receivers.
     for number in 0..4 {
         let mut context = context(Stream::Activities);
-        context.pipeline = format!("p{number}");
+        context.lane.pipeline = format!("p{number}");
         let lane = sink_in(keys.clone(), &context);
         let mut outcome = lane.send(&large).await.outcome;
         if outcome != Outcome::Delivered {
@@ -374,7 +374,7 @@ async fn datagrams_after_an_error_go_to_the_next_receiver() {
     // Lanes begin with different receivers.
     for number in 0..20 {
         let mut context = context(Stream::Activities);
-        context.pipeline = format!("p{number}");
+        context.lane.pipeline = format!("p{number}");
         let lane = sink_in(keys.clone(), &context);
         let outcome = lane.send(&whole).await.outcome;
         while receiver.try_recv(&mut bytes).is_ok() {}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use s1_forwarder::destinations::{SinkContext, SinkSettings};
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::record::{Identity, Stream, Timestamp, facts};
+use s1_forwarder::record::{Identity, LaneId, Stream, Timestamp, facts};
 use s1_forwarder::sink::{Batch, Outcome, Sink};
 use s1_forwarder::transform::{Origin, Schema, TransformSettings, Transformer};
 
@@ -21,7 +21,7 @@ pub fn kind_of(stream: Stream) -> Kind {
 
 /// The context of a lane of the pipeline `acme`.
 pub fn context(stream: Stream) -> SinkContext {
-    SinkContext { stream, ..SinkContext::sample() }
+    SinkContext { lane: LaneId::new("acme", stream, "siem"), ..SinkContext::sample() }
 }
 
 /// The context of a lane that delivers raw activities.

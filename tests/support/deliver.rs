@@ -1,11 +1,10 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::delivery::{Delivery, Fates, SinkHealth};
 use s1_forwarder::failure::Failure;
-use s1_forwarder::record::{Clock, Stream};
+use s1_forwarder::record::{Clock, LaneId, Stream};
 use s1_forwarder::settings::RetrySettings;
 use s1_forwarder::sink::{Attempt, Batch, Deadline, Outcome, Sink};
 use s1_forwarder::state::StoreLocation;
@@ -34,7 +33,12 @@ pub fn delivery(sink: Arc<dyn Sink>, concurrency: usize, directory: &Path) -> De
         sink,
         retry: RetrySettings { initial: short("2ms"), max: short("5ms") },
         dead_letters: Arc::new(dead_letters::open(StoreLocation::File(directory.into()), "", 1 << 30)),
-        meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
+        meter: Meter::start(
+            &Arc::new(Telemetry::new()),
+            &LaneId::new("acme", Stream::Activities, "siem"),
+            "test",
+            clock,
+        ),
         clock,
         health: SinkHealth::default(),
         throttle: Throttle::new(concurrency),
@@ -59,8 +63,8 @@ pub async fn deliver(sink: Arc<dyn Sink>, batch: &Batch) -> Delivered {
     let result = settle(&delivery, batch).await;
     Delivered {
         result,
-        delivered: lane.send.delivered.load(Ordering::Relaxed),
-        dead_letters_counted: lane.send.dead_letters.load(Ordering::Relaxed),
+        delivered: lane.send.delivered.get(),
+        dead_letters_counted: lane.send.dead_letters.get(),
         dead_letters: dead_letters(directory.path()),
     }
 }

@@ -310,9 +310,9 @@ fn a_path_is_redacted_beyond_the_bounds_of_a_record() {
         for schema in [Schema::Ecs, Schema::Ocsf] {
             let event = |transform: &str| {
                 let mut out = Vec::new();
-                let mapped =
+                let transformed =
                     transformer(&settings(transform), schema, Stream::Alerts).map(record.as_bytes(), &mut out).unwrap();
-                assert!(mapped.overflowed);
+                assert!(transformed.mapped.overflowed);
                 serde_json::from_slice::<Value>(&out).unwrap()
             };
             let own = if schema == Schema::Ecs { "/sentinel_one/alert/overflow" } else { "/unmapped/overflow" };
@@ -534,7 +534,7 @@ fn a_damaged_record_is_redacted_and_not_replaced() {
                 br#".exe","updatedAt":"2026-11-26T20:00:01Z"}}"#,
             ];
             let mut event = Vec::new();
-            assert!(transformer.map(&parts.concat(), &mut event).unwrap().repaired);
+            assert!(transformer.map(&parts.concat(), &mut event).unwrap().mapped.repaired);
             let event: Value = serde_json::from_slice(&event).unwrap();
             let found = path.split('.').fold(&event, |event, key| &event[key]);
             assert_eq!(found, "[redacted]", "{event:#}");

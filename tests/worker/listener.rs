@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity, Method};
+use s1_forwarder::record::{LaneId, Stream};
 use s1_forwarder::server::{Server, Status, WebConfig};
 use s1_forwarder::telemetry::{ClusterView, Telemetry};
 use serde_json::Value;
@@ -226,7 +227,7 @@ async fn listen(name: &str, web: Option<&Path>) -> Listening {
     }
     let telemetry = Arc::new(Telemetry::new());
     let address = server.address().to_string();
-    telemetry.start_lane(name, s1_forwarder::record::Stream::Threats, "siem");
+    telemetry.start_lane(&LaneId::new(name, Stream::Threats, "siem"));
     let (end, ended) = oneshot::channel::<()>();
     tokio::spawn(server.serve(telemetry.clone(), async {
         let _ = ended.await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use s1_forwarder_engine::console::Client;
 use s1_forwarder_engine::transform::{Labels, Schema, TextPart, text_parts};
-use s1_forwarder_record::{Stream, hostname};
+use s1_forwarder_record::{LaneId, hostname};
 
 use super::build_error::BuildError;
 use super::http::{Ambient, Tokens};
@@ -15,9 +15,7 @@ use super::safe_part::{safe_name, safe_part};
 /// The lane of a sink, and what the sinks of the process share.
 #[derive(Debug, Clone)]
 pub struct SinkContext {
-    pub pipeline: String,
-    pub stream: Stream,
-    pub sink: String,
+    pub lane: LaneId,
     pub shard: u32,
     /// Host and port of the console, as in identities.
     pub console_host: String,
@@ -108,9 +106,7 @@ impl SinkContext {
     #[cfg(any(test, feature = "testing"))]
     pub fn sample() -> Self {
         Self {
-            pipeline: "acme".to_owned(),
-            stream: Stream::Threats,
-            sink: "siem".to_owned(),
+            lane: LaneId::new("acme", s1_forwarder_record::Stream::Threats, "siem"),
             shard: 0,
             console_host: "usea1-acme.sentinelone.net".to_owned(),
             console: None,
@@ -164,8 +160,8 @@ impl SinkContext {
                     Cow::Borrowed(value.as_str())
                 }
             }),
-            None if placeholder == "pipeline" => Some(Cow::Borrowed(self.pipeline.as_str())),
-            None if placeholder == "stream" => Some(Cow::Borrowed(self.stream.name())),
+            None if placeholder == "pipeline" => Some(Cow::Borrowed(self.lane.pipeline.as_str())),
+            None if placeholder == "stream" => Some(Cow::Borrowed(self.lane.stream.name())),
             None => None,
         }
     }

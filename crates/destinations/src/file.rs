@@ -69,7 +69,7 @@ impl SinkType for FileSettings {
         }
         let limits = common.limits(&LOCAL_DEFAULTS);
         let line = Line::new(self.envelope, context);
-        Ok(Arc::new(File { path, limits, line, writers: writers_of(&context.pipeline) }))
+        Ok(Arc::new(File { path, limits, line, writers: writers_of(&context.lane.pipeline) }))
     }
 }
 

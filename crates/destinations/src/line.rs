@@ -26,8 +26,8 @@ impl Line {
             let labels = serde_json::json!(context.labels);
             format!(
                 r#"","pipeline":{},"stream":"{}","labels":{labels}"#,
-                serde_json::json!(context.pipeline),
-                context.stream
+                serde_json::json!(context.lane.pipeline),
+                context.lane.stream
             )
         };
         Self { envelope: envelope.then(|| origin().into_bytes()) }

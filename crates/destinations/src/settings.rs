@@ -5,11 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::sink::Sink;
 use s1_forwarder_engine::sink::lookup::Lookup;
 use s1_forwarder_engine::transform::{OcsfVersion, Schema, TransformSettings, schema_name};
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use s1_forwarder_settings::{ByteSize, Period};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -240,9 +239,7 @@ impl SinkSettings {
         let schema = self.schema(transform.schema);
         let (labels, console_labels) = transform.sample_labels();
         SinkContext {
-            pipeline: lane.pipeline,
-            stream: lane.stream,
-            sink: lane.sink,
+            lane,
             shard: 0,
             console_host: console_host.to_owned(),
             console: None,
@@ -308,7 +305,7 @@ impl SinkSettings {
     /// # Errors
     /// As [`Self::build`].
     pub fn stored_destination_hash(&self, context: &SinkContext) -> Result<u64, BuildError> {
-        Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.pipeline))?.number())
+        Ok(self.hash(context, &DestinationHasher::of_stored(), Some(&context.lane.pipeline))?.number())
     }
 
     fn hash(
@@ -354,7 +351,7 @@ impl SinkSettings {
             );
             return Err(BuildError::value("schema", problem));
         }
-        sink_type.check_streams(&[context.stream])?;
+        sink_type.check_streams(&[context.lane.stream])?;
         let known = sink_type.defaults().compressions;
         if let Some(compression) = self.common.compression.filter(|compression| !known.contains(compression)) {
             return Err(BuildError::Compression { type_name: self.type_settings.name(), compression, known });

@@ -64,7 +64,7 @@ impl SinkType for StdoutSettings {
     fn build(&self, common: &Common, context: &SinkContext) -> Result<Arc<dyn Sink>, BuildError> {
         let limits = common.limits(&LOCAL_DEFAULTS);
         let line = Line::new(self.envelope, context);
-        Ok(Arc::new(Stdout { limits, line, writers: writers_of(&context.pipeline) }))
+        Ok(Arc::new(Stdout { limits, line, writers: writers_of(&context.lane.pipeline) }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The data that the console returns: streams, times, identities, and typed, borrowed records.
 //!
 //! A record is the console's own JSON object. It is never parsed into a tree of owned values: other crates read it
-//! through the borrowed views of this one. [`visible`] says how words of others are shown.
+//! through the borrowed views of this one. [`visible`] says how words of others are shown, and [`LaneId`] names a lane.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -19,6 +19,8 @@ pub mod group;
 mod hostname;
 mod identity;
 mod json;
+mod lane_id;
+mod name;
 mod page;
 mod repair;
 mod scan;
@@ -41,6 +43,8 @@ pub use facts::{Facts, facts, for_each_entry, member, one_line};
 pub use hostname::hostname;
 pub use identity::{Identity, IdentityError};
 pub use json::{JsonError, MAX_DEPTH, MAX_EVENT_DEPTH, Reader};
+pub use lane_id::{LaneId, LaneIdError};
+pub use name::{NameError, check_name};
 pub use page::{Page, PageError, parse_page};
 pub use repair::{read_object, repair};
 pub use scan::{quotes_and_backslashes, string_end, string_stop, value_end};

@@ -40,7 +40,7 @@ pub use values::id::{Id, IdError};
 pub use values::identity_tokens::is_identity_token_path;
 pub use values::kind::SettingKind;
 pub use values::known_secrets::KnownSecrets;
-pub use values::name::{NameError, check_name, is_namespace};
+pub use values::name::is_namespace;
 pub use values::own_variables::is_own_variable;
 pub use values::period::{Period, PeriodError};
 pub use values::secret::{Credential, SECRET_REF, Secret, SecretError, check_token};

@@ -324,7 +324,8 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> State
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s1_forwarder_engine::checkpoint::{JournalChange, LaneId};
+    use s1_forwarder_engine::checkpoint::JournalChange;
+    use s1_forwarder_record::LaneId;
 
     fn lane(sink: &str) -> CheckpointKey {
         LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }.into()

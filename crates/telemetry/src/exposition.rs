@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use compact_str::CompactString;
 use s1_forwarder_record::{Stream, Timestamp};
@@ -46,18 +45,18 @@ enum Samples {
 }
 
 const FAMILIES: &[Family] = &[
-    Family { metric: metrics::RECORDS_PULLED, samples: Samples::Counter(|lane| lane.pull.records.load(Relaxed)) },
-    Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.send.delivered.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_PULLED, samples: Samples::Counter(|lane| lane.pull.records.get()) },
+    Family { metric: metrics::EVENTS_DELIVERED, samples: Samples::Counter(|lane| lane.send.delivered.get()) },
     Family { metric: metrics::RECORDS_SKIPPED, samples: Samples::Skipped },
-    Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.pull.requeued.load(Relaxed)) },
+    Family { metric: metrics::RECORDS_REQUEUED, samples: Samples::Counter(|lane| lane.pull.requeued.get()) },
     Family { metric: metrics::RECORDS_NOT_SHOWN, samples: Samples::Counter(|lane| lane.rare(RareCount::NotShown)) },
-    Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.send.dead_letters.load(Relaxed)) },
+    Family { metric: metrics::DEAD_LETTERS, samples: Samples::Counter(|lane| lane.send.dead_letters.get()) },
     Family {
         metric: metrics::DEAD_LETTERS_STORED,
         samples: Samples::Gauge(|lane, _| lane.dead_letters_stored().map(|stored| stored as f64)),
     },
-    Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map.errors.load(Relaxed)) },
-    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.map.repaired.load(Relaxed)) },
+    Family { metric: metrics::MAP_ERRORS, samples: Samples::Counter(|lane| lane.map.errors.get()) },
+    Family { metric: metrics::RECORDS_REPAIRED, samples: Samples::Counter(|lane| lane.map.repaired.get()) },
     Family { metric: metrics::OVERFLOWED_RECORDS, samples: Samples::Counter(|lane| lane.rare(RareCount::Overflowed)) },
     Family {
         metric: metrics::RECORDS_NOT_ENRICHED,
@@ -68,19 +67,13 @@ const FAMILIES: &[Family] = &[
         samples: Samples::Counter(|lane| lane.rare(RareCount::LabelledOther)),
     },
     Family { metric: metrics::TIMES_WITHOUT_ZONE, samples: Samples::Counter(|lane| lane.rare(RareCount::WithoutZone)) },
-    Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.map.program_errors.load(Relaxed)) },
+    Family { metric: metrics::REMAP_ERRORS, samples: Samples::Counter(|lane| lane.map.program_errors.get()) },
     Family { metric: metrics::REMAP_OVERRUNS, samples: Samples::Counter(|lane| lane.rare(RareCount::RemapOverruns)) },
-    Family {
-        metric: metrics::UNKNOWN_ACTIVITY_TYPES,
-        samples: Samples::Counter(|lane| lane.map.unknown_types.load(Relaxed)),
-    },
+    Family { metric: metrics::UNKNOWN_ACTIVITY_TYPES, samples: Samples::Counter(|lane| lane.map.unknown_types.get()) },
     Family { metric: metrics::UNMAPPED_FIELDS, samples: Samples::UnmappedFields },
     Family { metric: metrics::SINK_WARNINGS, samples: Samples::SinkWarnings },
-    Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.send.bytes.load(Relaxed)) },
-    Family {
-        metric: metrics::DELIVERED_EVENT_BYTES,
-        samples: Samples::Counter(|lane| lane.send.event_bytes.load(Relaxed)),
-    },
+    Family { metric: metrics::DELIVERED_BYTES, samples: Samples::Counter(|lane| lane.send.bytes.get()) },
+    Family { metric: metrics::DELIVERED_EVENT_BYTES, samples: Samples::Counter(|lane| lane.send.event_bytes.get()) },
     Family { metric: metrics::LABEL_EVENTS, samples: Samples::Labels(|count| count.events) },
     Family { metric: metrics::LABEL_EVENT_BYTES, samples: Samples::Labels(|count| count.bytes) },
     Family { metric: metrics::LAG, samples: Samples::Gauge(|lane, now| lane.lag(now).map(|lag| lag.as_secs_f64())) },
@@ -216,20 +209,20 @@ impl Samples {
                 written.lanes(lanes, lines, |lane, lines| lines.lane(lane, &[("state", lane.state_name().name)], 1_u64))
             }
             Self::ConsoleRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.stream.name(), &*lane.pull.requests));
+                let lanes = pipeline.summed().map(|lane| (lane.id.stream.name(), &*lane.pull.requests));
                 requests(lines, (name, "stream"), lanes);
             }),
             Self::SinkRequests => written.pipelines(telemetry, lines, |name, pipeline, lines| {
-                let lanes = pipeline.summed().map(|lane| (lane.sink.as_str(), &lane.send.requests));
+                let lanes = pipeline.summed().map(|lane| (lane.id.sink.as_str(), &lane.send.requests));
                 requests(lines, (name, "sink"), lanes);
             }),
             Self::SinkLatency => written.pipelines(telemetry, lines, |name, pipeline, lines| {
                 let mut sums = SmallVec::<[(&str, RequestTimes); 2]>::new();
                 for lane in pipeline.running() {
                     let requests = lane.sink_latency.requests(*now);
-                    match sums.iter_mut().find(|(sink, _)| *sink == lane.sink) {
+                    match sums.iter_mut().find(|(sink, _)| *sink == lane.id.sink) {
                         Some((_, sum)) => *sum = sum.and(requests),
-                        None => sums.push((&lane.sink, requests)),
+                        None => sums.push((&lane.id.sink, requests)),
                     }
                 }
                 for (sink, requests) in sums {

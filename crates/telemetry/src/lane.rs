@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Timestamp};
 use smallvec::SmallVec;
 
 use super::compared_clocks::ComparedClocks;
+use super::counter::Counter;
 use super::label_counts::{CountedLabels, LabelCount, LabelCounts};
 use super::metrics::label;
 use super::notices::Notices;
@@ -137,11 +138,11 @@ impl LaneWarnings {
 #[derive(Debug, Default)]
 pub struct PullCounts {
     /// Records that the console has returned, skipped records included.
-    pub records: AtomicU64,
+    pub records: Counter,
     /// Records that were pulled, not delivered, and will be pulled again.
-    pub requeued: AtomicU64,
+    pub requeued: Counter,
     /// Number of times that the console counted no records of a period of which it had shown some.
-    pub vanished: AtomicU64,
+    pub vanished: Counter,
     /// Requests to the console.
     pub requests: Arc<StatusCounts>,
 }
@@ -149,21 +150,21 @@ pub struct PullCounts {
 /// The counts of the map stage. They count records, except for `program_errors`, which counts failures of programs.
 #[derive(Debug, Default)]
 pub struct MapCounts {
-    pub errors: AtomicU64,
-    pub repaired: AtomicU64,
-    pub program_errors: AtomicU64,
-    pub unknown_types: AtomicU64,
+    pub errors: Counter,
+    pub repaired: Counter,
+    pub program_errors: Counter,
+    pub unknown_types: Counter,
 }
 
 /// The counts of the send stage: events, and bytes of delivered events.
 #[derive(Debug, Default)]
 pub struct SendCounts {
-    pub delivered: AtomicU64,
+    pub delivered: Counter,
     /// Bytes as they were sent.
-    pub bytes: AtomicU64,
+    pub bytes: Counter,
     /// Bytes of accepted events as the destination counts them.
-    pub event_bytes: AtomicU64,
-    pub dead_letters: AtomicU64,
+    pub event_bytes: Counter,
+    pub dead_letters: Counter,
     /// Requests to the sink.
     pub requests: StatusCounts,
 }
@@ -218,18 +219,16 @@ pub struct RetryCommand {
 }
 
 impl RetryCommand {
-    fn for_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> String {
+    fn for_lane(&self, lane: &LaneId) -> String {
         let Self { before_lane, after_lane } = self;
-        format!("{before_lane}{pipeline}/{stream}/{sink}{after_lane}")
+        format!("{before_lane}{lane}{after_lane}")
     }
 }
 
 /// Counters and state of one lane. All methods may be called from any task.
 #[derive(Debug)]
 pub struct LaneMetrics {
-    pub pipeline: String,
-    pub stream: Stream,
-    pub sink: String,
+    pub id: LaneId,
     /// See [`Self::set_retry_command`].
     retry_command: OnceLock<Arc<RetryCommand>>,
     /// The three labels as a scrape shows them. They are formatted once, since they are most of a scrape's text.
@@ -246,7 +245,7 @@ pub struct LaneMetrics {
     /// The lane's counts by hour that are not stored yet.
     pub usage: LaneUsage,
     pub(super) sink_latency: RecentLatency,
-    skipped: [AtomicU64; 4],
+    skipped: [Counter; 4],
     complete_until: SharedTime,
     /// [`Self::complete_until`] when the lane began to poll.
     opened_from: SharedTime,
@@ -295,15 +294,13 @@ struct RepairText {
 
 impl LaneMetrics {
     /// Creates the metrics of a lane: all counters are zero, and the state is `Starting`.
-    pub fn new(pipeline: &str, stream: Stream, sink: &str) -> Self {
+    pub fn new(id: &LaneId) -> Self {
         let mut labels = String::new();
-        for (name, text) in [("pipeline", pipeline), ("stream", stream.name()), ("sink", sink)] {
+        for (name, text) in [("pipeline", &*id.pipeline), ("stream", id.stream.name()), ("sink", &*id.sink)] {
             label(&mut labels, name, text);
         }
         Self {
-            pipeline: pipeline.to_owned(),
-            stream,
-            sink: sink.to_owned(),
+            id: id.clone(),
             retry_command: OnceLock::new(),
             labels: labels.into(),
             pull: PullCounts::default(),
@@ -350,7 +347,7 @@ impl LaneMetrics {
 
     /// See [`Self::set_retry_command`]. `None` if no command reaches this process.
     pub(super) fn retry_command(&self) -> Option<String> {
-        Some(self.retry_command.get()?.for_lane(&self.pipeline, self.stream, &self.sink))
+        Some(self.retry_command.get()?.for_lane(&self.id))
     }
 
     /// Returns the labels `pipeline`, `stream` and `sink` as a scrape shows them, each followed by a comma.
@@ -362,11 +359,11 @@ impl LaneMetrics {
     /// requests count as the lane's, the records in its responses do not.
     pub fn sharing_console_requests(&self) -> Self {
         let pull = PullCounts { requests: self.pull.requests.clone(), ..PullCounts::default() };
-        Self { pull, ..Self::new(&self.pipeline, self.stream, &self.sink) }
+        Self { pull, ..Self::new(&self.id) }
     }
 
     pub fn skip_records(&self, reason: SkipReason, count: u64) {
-        self.skipped[reason as usize].fetch_add(count, Ordering::Relaxed);
+        self.skipped[reason as usize].add(count);
     }
 
     /// Returns the number of skipped records, the sum over all reasons.
@@ -380,17 +377,17 @@ impl LaneMetrics {
     }
 
     pub fn skipped(&self, reason: SkipReason) -> u64 {
-        self.skipped[reason as usize].load(Ordering::Relaxed)
+        self.skipped[reason as usize].get()
     }
 
     /// Counts all records in flight as requeued. Call it when the lane has discarded its unsent records: the next poll
     /// pulls them again.
     pub fn requeue_in_flight(&self) {
         let counters = [&self.send.delivered, &self.send.dead_letters, &self.pull.requeued];
-        let accounted: u64 = counters.map(|counter| counter.load(Ordering::Relaxed)).iter().sum();
-        let pulled = self.pull.records.load(Ordering::Relaxed);
+        let accounted: u64 = counters.map(Counter::get).iter().sum();
+        let pulled = self.pull.records.get();
         let in_flight = pulled.saturating_sub(accounted + self.skipped_total());
-        self.pull.requeued.fetch_add(in_flight, Ordering::Relaxed);
+        self.pull.requeued.add(in_flight);
     }
 
     /// Returns how many dead letters of this lane are stored now, including those of earlier processes. `None` while
@@ -422,7 +419,7 @@ impl LaneMetrics {
 
     /// Counts an event on which the user's program failed.
     pub(super) fn remap_failed(&self, now: Timestamp, reason: &str, overran: bool) {
-        self.map.program_errors.fetch_add(1, Ordering::Relaxed);
+        self.map.program_errors.add(1);
         let mut rare = self.rare.lock();
         let rare = rare.get_or_insert_default();
         rare.counts[RareCount::RemapOverruns as usize] += u64::from(overran);

@@ -81,12 +81,11 @@ fn log(kind: NoticeKind, Notice { count, reason, record_id }: &Notice, list: imp
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use parking_lot::Mutex;
 
-    use crate::{Meter, RareCount, Telemetry};
-    use s1_forwarder_record::{Clock, Stream};
+    use crate::{Counter, Meter, RareCount, Telemetry};
+    use s1_forwarder_record::{Clock, LaneId, Stream};
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -107,7 +106,7 @@ mod tests {
         let lines = log.clone();
         let writer = tracing_subscriber::fmt().with_writer(move || lines.clone()).with_ansi(false).finish();
         let telemetry = Arc::new(Telemetry::new());
-        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        let meter = Meter::start(&telemetry, &LaneId::new("acme", Stream::Threats, "siem"), "http", Clock::System);
         tracing::subscriber::with_default(writer, || {
             (1..4).for_each(|id| meter.not_mapped("`id` is missing", &id.to_string()));
             (1..9).for_each(|id| meter.program_failed(&format!("remap: {id} is no text"), id == 8, &id.to_string()));
@@ -115,8 +114,7 @@ mod tests {
         });
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         let lines: Vec<&str> = log.lines().collect();
-        let counted =
-            [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(|count| count.load(Ordering::Relaxed));
+        let counted = [&meter.metrics.map.errors, &meter.metrics.map.program_errors].map(Counter::get);
         assert_eq!((lines.len(), counted, meter.metrics.rare(RareCount::RemapOverruns)), (4, [3, 8], 1), "{log}");
         assert!(lines[0].contains("WARN") && lines[0].contains("count=1 reason=`id` is missing record_id=1"), "{log}");
         assert!(lines[1].contains("count=1 reason=remap: 1 is no text record_id=1"), "{log}");

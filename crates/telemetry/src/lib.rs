@@ -9,6 +9,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod compared_clocks;
+mod counter;
 mod duration;
 mod exposition;
 mod health;
@@ -37,6 +38,7 @@ mod unmapped;
 pub mod usage;
 
 pub use compared_clocks::ComparedClocks;
+pub use counter::Counter;
 pub use duration::HumanDuration;
 pub use health::{HealthPart, ProcessHealth};
 pub use history::HistorySample;

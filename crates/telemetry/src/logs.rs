@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_record::visible::visible;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -78,7 +78,8 @@ fn filter(level: &str) -> Option<EnvFilter> {
 /// Adds `pipeline`, `stream` and `sink` to every log line of the futures that it instruments.
 ///
 /// Its level is `error`, so that no `--log-level` disables the span while it still lets lines through.
-pub fn lane_span(pipeline: &str, stream: Stream, sink: &str) -> Span {
+pub fn lane_span(lane: &LaneId) -> Span {
+    let LaneId { pipeline, stream, sink } = lane;
     error_span!("lane", pipeline, stream = stream.name(), sink)
 }
 
@@ -228,6 +229,7 @@ pub(super) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
+    use s1_forwarder_record::Stream;
     use tracing::{Instrument, info, subscriber, warn};
 
     use super::*;
@@ -278,7 +280,7 @@ pub(super) mod tests {
                 warn!(count = 3_u64, share = 0.5, on = true, error = %"a \"quote\"\n", "lane is failing");
                 warn!(stream = "threats", "another stream");
             };
-            let span = lane_span("acme", Stream::Activities, "siem \"1\"");
+            let span = lane_span(&LaneId::new("acme", Stream::Activities, "siem \"1\""));
             futures_util::FutureExt::now_or_never(lane.instrument(span)).unwrap();
             warn!("outside");
         });
@@ -307,7 +309,7 @@ pub(super) mod tests {
         let hostile = "a\r\n2026 ERROR forged \u{1b}[2J\u{9b}\u{202e}\u{2028}b";
         let long = "k".repeat(900_000);
         subscriber::with_default(builder.with_writer(move || writer.clone()).finish(), || {
-            let span = lane_span(hostile, Stream::Activities, "siem");
+            let span = lane_span(&LaneId::new(hostile, Stream::Activities, "siem"));
             span.in_scope(|| warn!(count = 3, error = %hostile, text = hostile, "message {hostile}"));
             warn!(error = %long, "{long}");
         });

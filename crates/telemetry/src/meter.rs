@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use s1_forwarder_failure::{Failure, Side};
-use s1_forwarder_record::{Clock, Stream, Timestamp};
+use s1_forwarder_record::{Clock, LaneId, Timestamp};
 use tracing::{info, warn};
 
 use super::notices::NoticeKind;
@@ -47,7 +47,7 @@ pub struct DeliveredEvent<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct MappingFlags {
     /// Whether the table of activity types lacks the type of this activity.
-    pub unknown_type: bool,
+    pub unknown_activity: bool,
     /// Whether the record was not JSON, and was repaired.
     pub repaired: bool,
     /// Whether the record exceeds a bound.
@@ -104,28 +104,13 @@ impl LogLines {
 
 impl Meter {
     /// Starts the meter of a lane. If a lane of this name ran before, its counters continue.
-    pub fn start(
-        telemetry: &Arc<Telemetry>,
-        pipeline: &str,
-        stream: Stream,
-        sink: &str,
-        sink_type: &str,
-        clock: Clock,
-    ) -> Self {
-        let lane = telemetry.start_lane(pipeline, stream, sink);
-        Self::with_metrics(lane, telemetry, sink_type, clock)
+    pub fn start(telemetry: &Arc<Telemetry>, id: &LaneId, sink_type: &str, clock: Clock) -> Self {
+        Self::with_metrics(telemetry.start_lane(id), telemetry, sink_type, clock)
     }
 
     /// Makes the meter of a lane that does not appear in metrics and on the status page.
-    pub fn detached(
-        telemetry: &Arc<Telemetry>,
-        pipeline: &str,
-        stream: Stream,
-        sink: &str,
-        sink_type: &str,
-        clock: Clock,
-    ) -> Self {
-        Self::with_metrics(Arc::new(LaneMetrics::new(pipeline, stream, sink)), telemetry, sink_type, clock)
+    pub fn detached(telemetry: &Arc<Telemetry>, id: &LaneId, sink_type: &str, clock: Clock) -> Self {
+        Self::with_metrics(Arc::new(LaneMetrics::new(id)), telemetry, sink_type, clock)
     }
 
     pub fn with_metrics(lane: Arc<LaneMetrics>, telemetry: &Arc<Telemetry>, sink_type: &str, clock: Clock) -> Self {
@@ -162,14 +147,14 @@ impl Meter {
         if counts.events == 0 {
             return;
         }
-        self.metrics.send.event_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.metrics.send.event_bytes.add(counts.bytes);
         let now = self.clock.now();
         let from = self.latency_from.load(Ordering::Relaxed);
         if from != i64::MAX {
             let from = Timestamp::from_micros(from);
             let times = events.clone().filter_map(|event| event.time).filter(|time| *time > from);
             let latencies = times.map(|time| now.since(time)).inspect(|latency| counts.latency.add(*latency));
-            self.telemetry.process().observe_event_latency(self.metrics.stream, &self.sink_type, latencies);
+            self.telemetry.process().observe_event_latency(self.metrics.id.stream, &self.sink_type, latencies);
         }
         self.metrics.usage.count(now, &counts);
         let labels = self.telemetry.counted_labels();
@@ -197,7 +182,7 @@ impl Meter {
     /// Counts events that were stored as dead letters.
     pub fn dead_lettered(&self, dead_letters: u64) {
         if dead_letters > 0 {
-            self.metrics.send.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
+            self.metrics.send.dead_letters.add(dead_letters);
             self.metrics.usage.count(self.clock.now(), &Counts { dead_letters, ..Counts::default() });
         }
     }
@@ -210,7 +195,7 @@ impl Meter {
     /// Counts a finished request to the console, with or without a response.
     pub fn console_request(&self, status: &str, took: Duration) {
         self.metrics.pull.requests.count(status);
-        self.telemetry.process().observe_console_request(self.metrics.stream, took);
+        self.telemetry.process().observe_console_request(self.metrics.id.stream, took);
     }
 
     /// Counts a finished request to the sink, with or without a response.
@@ -222,7 +207,7 @@ impl Meter {
 
     /// Counts a record that could not be mapped, for `reason`.
     pub fn not_mapped(&self, reason: &str, record_id: &str) {
-        self.metrics.map.errors.fetch_add(1, Ordering::Relaxed);
+        self.metrics.map.errors.add(1);
         self.metrics.tell(NoticeKind::MapErrors, self.clock.now(), reason, record_id);
     }
 
@@ -235,10 +220,10 @@ impl Meter {
 
     /// Counts what the mapping of a record has shown.
     pub fn mapped(&self, flags: MappingFlags, record_id: &str) {
-        let MappingFlags { unknown_type, repaired, overflowed, without_zone, unknown_leaves } = flags;
-        self.metrics.map.unknown_types.fetch_add(u64::from(unknown_type), Ordering::Relaxed);
+        let MappingFlags { unknown_activity, repaired, overflowed, without_zone, unknown_leaves } = flags;
+        self.metrics.map.unknown_types.add(u64::from(unknown_activity));
         if repaired {
-            self.metrics.map.repaired.fetch_add(1, Ordering::Relaxed);
+            self.metrics.map.repaired.add(1);
             self.metrics.tell(NoticeKind::Repairs, self.clock.now(), "", record_id);
         }
         if overflowed {
@@ -249,7 +234,7 @@ impl Meter {
             self.metrics.add_rare(RareCount::WithoutZone, 1);
         }
         if unknown_leaves > 0 {
-            self.telemetry.unmapped_fields().count(self.metrics.stream, unknown_leaves);
+            self.telemetry.unmapped_fields().count(self.metrics.id.stream, unknown_leaves);
         }
     }
 
@@ -267,28 +252,28 @@ impl Meter {
 
     /// Names a leaf that no mapping knows in the log, once. `path` was made for logs.
     pub fn name_unmapped_field(&self, path: &str) {
-        self.telemetry.unmapped_fields().name(&self.metrics.pipeline, self.metrics.stream, path);
+        self.telemetry.unmapped_fields().name(&self.metrics.id.pipeline, self.metrics.id.stream, path);
     }
 
     /// Measures the delay of a record that an earlier complete poll over its time did not return.
     pub fn arrived_late(&self, delay: Duration) {
-        self.telemetry.process().observe_arrival_delay(self.metrics.stream, delay);
+        self.telemetry.process().observe_arrival_delay(self.metrics.id.stream, delay);
     }
 
     /// Sets when the pipeline's token expires; `None` if the console does not report it.
     pub fn token_expires(&self, expires: Option<Timestamp>) {
-        self.telemetry.set_token_expiry(&self.metrics.pipeline, expires);
+        self.telemetry.set_token_expiry(&self.metrics.id.pipeline, expires);
     }
 
     /// Returns the last value of [`Self::token_expires`] from any lane of the pipeline.
     pub fn known_token_expiry(&self) -> Option<Timestamp> {
-        self.telemetry.token_expiry(&self.metrics.pipeline)
+        self.telemetry.token_expiry(&self.metrics.id.pipeline)
     }
 
     /// Sets how far the console's clock and ours differ.
     pub fn clocks_differ(&self, ours: Timestamp, theirs: Timestamp) {
         self.metrics.clocks.set_difference(theirs.since(ours).max(ours.since(theirs)), ours);
-        self.telemetry.set_clock_difference(&self.metrics.pipeline, theirs.seconds() - ours.seconds());
+        self.telemetry.set_clock_difference(&self.metrics.id.pipeline, theirs.seconds() - ours.seconds());
     }
 
     /// Reports that an attempt failed on this side.
@@ -357,8 +342,14 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use s1_forwarder_record::Stream;
+
     use super::*;
     use crate::TokenProblem;
+
+    fn lane() -> LaneId {
+        LaneId::new("acme", Stream::Threats, "siem")
+    }
 
     #[test]
     fn a_lane_that_fails_again_and_again_does_not_fill_the_log() {
@@ -380,7 +371,7 @@ mod tests {
     async fn each_attempt_with_the_same_error_is_counted_once() {
         let start = Timestamp::from_micros(1_790_000_000_000_000);
         let telemetry = Arc::new(Telemetry::new());
-        let meter = Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::simulated(start));
+        let meter = Meter::start(&telemetry, &lane(), "http", Clock::simulated(start));
         let after = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
         let sink = Failure::transient("503");
         meter.failed(Side::Sink, &sink);
@@ -409,7 +400,7 @@ mod tests {
     #[test]
     fn a_refused_token_is_refused_until_the_console_answers() {
         let telemetry = Arc::new(Telemetry::new());
-        let start = || Meter::start(&telemetry, "acme", Stream::Threats, "siem", "http", Clock::System);
+        let start = || Meter::start(&telemetry, &lane(), "http", Clock::System);
         let before = start();
         before.failed(Side::Console, &Failure::unauthorized("401"));
         before.report(LaneChange::LaneEnds);

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard};
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Timestamp};
 
 use super::history::{History, HistorySample};
 use super::unmapped::UnmappedFields;
@@ -253,10 +252,11 @@ impl Telemetry {
 
     /// Returns the counters of the lane with this name, in state `Starting`. If the lane existed before, its counters
     /// continue, so that no counter decreases over a reload.
-    pub fn start_lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Arc<LaneMetrics> {
+    pub fn start_lane(&self, id: &LaneId) -> Arc<LaneMetrics> {
         let mut pipelines = self.pipelines.write();
-        let lanes = &mut pipelines.entry(pipeline.to_owned()).or_default().lanes;
-        match lanes.binary_search_by(|lane| (lane.metrics.stream, lane.metrics.sink.as_str()).cmp(&(stream, sink))) {
+        let lanes = &mut pipelines.entry(id.pipeline.clone()).or_default().lanes;
+        // All of them are of one pipeline, so the order is by stream and sink.
+        match lanes.binary_search_by(|lane| lane.metrics.id.cmp(id)) {
             Ok(index) => {
                 let lane = &mut lanes[index];
                 lane.running = true;
@@ -267,7 +267,7 @@ impl Telemetry {
                 lane.metrics.clone()
             }
             Err(index) => {
-                let metrics = Arc::new(LaneMetrics::new(pipeline, stream, sink));
+                let metrics = Arc::new(LaneMetrics::new(id));
                 // Most pipelines have few lanes, and a growing Vec reserves space for four.
                 lanes.reserve_exact(1);
                 lanes
@@ -278,16 +278,16 @@ impl Telemetry {
     }
 
     /// Returns the lane with this name, if it runs.
-    pub fn lane(&self, pipeline: &str, stream: Stream, sink: &str) -> Option<Arc<LaneMetrics>> {
+    pub fn lane(&self, id: &LaneId) -> Option<Arc<LaneMetrics>> {
         let pipelines = self.pipelines.read();
-        let named = |lane: &&RegisteredLane| lane.running && lane.metrics.stream == stream && lane.metrics.sink == sink;
-        pipelines.get(pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
+        let named = |lane: &&RegisteredLane| lane.running && lane.metrics.id == *id;
+        pipelines.get(&id.pipeline)?.lanes.iter().find(named).map(|lane| lane.metrics.clone())
     }
 
     /// Notes that the lane with this name will start again with other settings. Its former state says nothing about
     /// them.
-    pub fn restart_lane(&self, pipeline: &str, stream: Stream, sink: &str) {
-        if let Some(lane) = self.lane(pipeline, stream, sink) {
+    pub fn restart_lane(&self, id: &LaneId) {
+        if let Some(lane) = self.lane(id) {
             lane.set_state(Timestamp::now(), LaneState::default());
         }
     }
@@ -308,9 +308,8 @@ impl Telemetry {
     pub fn end_lane(&self, metrics: &LaneMetrics) {
         metrics.forget_label_counts(&self.counted_labels);
         let mut pipelines = self.pipelines.write();
-        let Some(pipeline) = pipelines.get_mut(&metrics.pipeline) else { return };
-        let ended =
-            |other: &&mut RegisteredLane| other.metrics.stream == metrics.stream && other.metrics.sink == metrics.sink;
+        let Some(pipeline) = pipelines.get_mut(&metrics.id.pipeline) else { return };
+        let ended = |other: &&mut RegisteredLane| other.metrics.id == metrics.id;
         if let Some(lane) = pipeline.lanes.iter_mut().find(ended) {
             lane.running = false;
             lane.rates = Rates::default();
@@ -451,7 +450,7 @@ impl Pipeline {
             self.history = History::default();
             return;
         }
-        let delivered = self.lanes.iter().map(|lane| lane.metrics.send.delivered.load(Relaxed)).sum();
+        let delivered = self.lanes.iter().map(|lane| lane.metrics.send.delivered.get()).sum();
         let lag = self.running().filter_map(|lane| lane.lag(now)).max();
         self.history.push(step, delivered, lag);
     }
@@ -467,11 +466,7 @@ impl Rates {
     const TIME_CONSTANT: Duration = Duration::from_mins(1);
 
     fn sample(&mut self, metrics: &LaneMetrics, now: Timestamp) {
-        let sample = Sample {
-            time: now,
-            pulled: metrics.pull.records.load(Relaxed),
-            delivered: metrics.send.delivered.load(Relaxed),
-        };
+        let sample = Sample { time: now, pulled: metrics.pull.records.get(), delivered: metrics.send.delivered.get() };
         let started = *self.started.get_or_insert(now);
         let Some(last) = self.last else {
             self.last = Some(sample);

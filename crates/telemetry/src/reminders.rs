@@ -34,7 +34,7 @@ fn remind(metrics: &LaneMetrics, failing: Duration, attempts: u64) {
     let Some(error) = state.error() else { return };
     let minutes = failing.as_secs() / 60;
     let failing_for = format!("{} h {} min", minutes / 60, minutes % 60);
-    lane_span(&metrics.pipeline, metrics.stream, &metrics.sink).in_scope(|| {
+    lane_span(&metrics.id).in_scope(|| {
         warn!(state = state.name(), reason = state.reason(), failing_for, attempts, %error, "lane is still failing");
     });
 }
@@ -45,13 +45,13 @@ mod tests {
     use crate::logs::tests::json_lines;
     use crate::{LaneChange, LaneState, Meter};
     use s1_forwarder_failure::{Failure, Side};
-    use s1_forwarder_record::{Clock, Stream};
+    use s1_forwarder_record::{Clock, LaneId, Stream};
 
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_fails_is_logged_every_half_hour_whatever_its_state() {
         let clock = Clock::simulated(Timestamp::from_micros(1_790_000_000_000_000));
         let telemetry = Arc::new(Telemetry::default());
-        let meter = |stream| Meter::start(&telemetry, "acme", stream, "siem", "http", clock);
+        let meter = |stream| Meter::start(&telemetry, &LaneId::new("acme", stream, "siem"), "http", clock);
         let threats = meter(Stream::Threats);
         let activities = meter(Stream::Activities);
         let after = async |minutes: u64| {

@@ -113,9 +113,9 @@ impl BatchSpan {
     pub fn begin(metrics: &LaneMetrics, sink_type: &str, records: usize, bytes: usize) -> Self {
         Self(TRACER.get().map(|tracer| {
             let attributes = vec![
-                KeyValue::new("pipeline", metrics.pipeline.clone()),
-                KeyValue::new("stream", metrics.stream.name()),
-                KeyValue::new("sink", metrics.sink.clone()),
+                KeyValue::new("pipeline", metrics.id.pipeline.clone()),
+                KeyValue::new("stream", metrics.id.stream.name()),
+                KeyValue::new("sink", metrics.id.sink.clone()),
                 KeyValue::new("sink.type", sink_type.to_owned()),
                 KeyValue::new("records", number(records)),
                 KeyValue::new("bytes", number(bytes)),

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store, StoredPart};
 use s1_forwarder_failure::catch_panic::caught;
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;

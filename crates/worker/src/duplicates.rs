@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use s1_forwarder_destinations::{DestinationHasher, DestinationId, SharedSinkResources, SinkContext, SinkSettings};
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::ConsoleSettings;
 use s1_forwarder_engine::transform::Schema;
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use s1_forwarder_settings::Id;
 
 use crate::pipeline::{Pipeline, TenantRules};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::lane::LaneEnd;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry};
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;

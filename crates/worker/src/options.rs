@@ -5,10 +5,10 @@ use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
+use s1_forwarder_engine::checkpoint::{StateError, Store};
 use s1_forwarder_engine::console::Transport;
 use s1_forwarder_engine::dead_letters::DeadLetters;
-use s1_forwarder_record::Clock;
+use s1_forwarder_record::{Clock, LaneId};
 use s1_forwarder_settings::quoted;
 use s1_forwarder_state::{Access, StoreLocation, dead_letters, process_identity};
 use s1_forwarder_telemetry::RetryCommand;

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store};
 use s1_forwarder_failure::catch_panic::result_of;
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use s1_forwarder_state::Access;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;

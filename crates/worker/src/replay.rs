@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Ledger};
-use s1_forwarder_engine::checkpoint::{
-    CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
-};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart};
 use s1_forwarder_engine::delivery::{Delivery, Fates};
 use s1_forwarder_engine::lane::{Lane, LaneCheckpoint, LaneMapping, LanePrograms};
 use s1_forwarder_engine::program_threads::JobError;
 use s1_forwarder_engine::sink::{Batch, Event, PROGRAM, Unsent};
 use s1_forwarder_engine::source::SourcePosition;
 use s1_forwarder_engine::transform::{OcsfVersion, Schema, Steps, to_version};
-use s1_forwarder_record::{Identity, Stream, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_state::StoreLocation;
 use s1_forwarder_state::dead_letters::{self, DeadLetterPartition, StoredDeadLetter};
 use s1_forwarder_telemetry::{Meter, Telemetry, lane_span};
@@ -61,9 +59,9 @@ pub struct DeadLetterFilter {
 impl DeadLetterFilter {
     /// Returns whether `letter` is selected. The limit is not considered.
     pub fn matches(&self, letter: &StoredDeadLetter) -> bool {
-        (self.pipelines.is_empty() || self.pipelines.contains(&letter.pipeline))
-            && (self.streams.is_empty() || self.streams.contains(&letter.stream))
-            && (self.sinks.is_empty() || self.sinks.contains(&letter.sink))
+        (self.pipelines.is_empty() || self.pipelines.contains(&letter.lane.pipeline))
+            && (self.streams.is_empty() || self.streams.contains(&letter.lane.stream))
+            && (self.sinks.is_empty() || self.sinks.contains(&letter.lane.sink))
             && self.since.is_none_or(|since| letter.time >= since)
             && self.until.is_none_or(|until| letter.time < until)
             && self.status.as_ref().is_none_or(|status| letter.status == *status)
@@ -232,7 +230,7 @@ impl Replay<'_> {
                 self.report.truncated += 1;
                 continue;
             }
-            let lane = LaneId { pipeline: letter.pipeline.clone(), stream: letter.stream, sink: letter.sink.clone() };
+            let lane = letter.lane.clone();
             let found = lanes.entry(lane.clone()).or_insert_with(|| match self.lane(&lane) {
                 Ok(found) => Some(found),
                 Err(problem) => {
@@ -282,13 +280,13 @@ impl Replay<'_> {
         let ReplayBatch { batch, numbers, stored } = replay_batch;
         let fates = Fates::none_of(batch.len());
         let stop = self.stop.child_token();
-        let dead_letters = || delivery.meter.metrics.send.dead_letters.load(std::sync::atomic::Ordering::Relaxed);
+        let dead_letters = || delivery.meter.metrics.send.dead_letters.get();
         let before = dead_letters();
         let refused_before = delivery.health.refused();
         let mut given_up = false;
         let result = {
             let delivering = delivery.deliver(&batch, &fates, self.shared.lane_builder.fork_random(), None, &stop);
-            let delivering = delivering.instrument(lane_span(&lane.pipeline, lane.stream, &lane.sink));
+            let delivering = delivering.instrument(lane_span(lane));
             tokio::pin!(delivering);
             loop {
                 let refusing_since = delivery.health.answers().refusing_since;
@@ -402,9 +400,8 @@ impl Replay<'_> {
 
     fn lane(&self, lane: &LaneId) -> Result<ReplayLane, String> {
         let spec = self.spec(lane)?;
-        let LaneId { pipeline, stream, sink } = lane;
         let kind = spec.sink.type_settings.name();
-        let meter = Meter::detached(&self.telemetry, pipeline, *stream, sink, kind, self.shared.options.clock);
+        let meter = Meter::detached(&self.telemetry, lane, kind, self.shared.options.clock);
         let built =
             self.shared.lane_builder.build_lane(&spec, &meter, LaneStart { once: true, ..LaneStart::default() });
         let Lane { delivery, mapping, .. } = built.map_err(|error: BuildLaneError| error.to_string())?;

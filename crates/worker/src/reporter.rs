@@ -122,7 +122,7 @@ impl Reporter {
     /// See [`LaneMetrics::log_pending`].
     pub fn log_pending_of(&self, metrics: &LaneMetrics, now: Option<Timestamp>) {
         if metrics.has_pending() {
-            let span = lane_span(&metrics.pipeline, metrics.stream, &metrics.sink);
+            let span = lane_span(&metrics.id);
             span.in_scope(|| metrics.log_pending(now, || self.dead_letters.list_command_for(metrics)));
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use s1_forwarder_engine::checkpoint::{LaneId, Store};
+use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_engine::dead_letters::DeadLetters;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::dead_letters;
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry};
 use tracing::warn;
@@ -40,10 +41,7 @@ pub struct Shared {
 impl Shared {
     /// Returns the metrics of these lanes, as far as they run in this process.
     pub fn running(&self, lanes: &[Arc<LaneSpec>]) -> impl Iterator<Item = Arc<LaneMetrics>> {
-        lanes.iter().filter_map(|lane| {
-            let LaneId { pipeline, stream, sink } = &lane.id;
-            self.telemetry.lane(pipeline, *stream, sink)
-        })
+        lanes.iter().filter_map(|lane| self.telemetry.lane(&lane.id))
     }
 
     /// Opens the state, and acquires its lock if it has one.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::lane::{LaneEnd, until_lanes_wake};
 use s1_forwarder_engine::sink::Deadline;
 use s1_forwarder_engine::transform::forget_unused_programs;
 use s1_forwarder_failure::catch_panic::result_of;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::{HealthPart, PipelineState};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -486,8 +486,7 @@ impl Supervisor {
 
     /// Asks a lane to drain, for another start with its name.
     fn restart(&mut self, lane: RunningLane) {
-        let LaneId { pipeline, stream, sink } = &lane.spec.id;
-        self.shared.telemetry.restart_lane(pipeline, *stream, sink);
+        self.shared.telemetry.restart_lane(&lane.spec.id);
         self.ending.extend([lane.stop()]);
     }
 

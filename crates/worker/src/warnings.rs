@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::repair_between;
 use s1_forwarder_engine::console::ConsoleSettings;
 use s1_forwarder_engine::source::VisibleScopes;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Stream, Timestamp};
 use s1_forwarder_settings::Id;
 use s1_forwarder_telemetry::{LaneWarnings, Telemetry, lane_span};
 use tokio::sync::OnceCell;
@@ -20,7 +19,6 @@ use tracing::{info, warn};
 use super::duplicates::{Duplicate, find_duplicates};
 use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Pipeline, TenantRules, arguments};
-use crate::usage::id_of;
 use crate::valid_pipelines::ValidPipelines;
 
 /// Wait between two comparisons of all pipelines. Files that are written one after the other cause a change each.
@@ -208,14 +206,11 @@ impl Warnings {
         let mut running = BTreeSet::new();
         for lane in telemetry.running_lanes() {
             let mut warnings = LaneWarnings { duplicate_of: None, unseen: None };
-            warnings.unseen = unseen.get(&lane.pipeline).map(|unseen| unseen.text.clone());
-            if !duplicates.is_empty() {
-                let id = id_of(&lane);
-                if let Some(Duplicate { shown, .. }) = duplicates.get(&id) {
-                    duplicate += 1;
-                    warnings.duplicate_of = shown.as_ref().map(|shown| shown.to_string().into());
-                    running.insert(id.pipeline);
-                }
+            warnings.unseen = unseen.get(&lane.id.pipeline).map(|unseen| unseen.text.clone());
+            if let Some(Duplicate { shown, .. }) = duplicates.get(&lane.id) {
+                duplicate += 1;
+                warnings.duplicate_of = shown.as_ref().map(|shown| shown.to_string().into());
+                running.insert(lane.id.pipeline.clone());
             }
             unseen_scope += i64::from(warnings.unseen.is_some());
             lane.set_warnings(warnings);
@@ -236,7 +231,7 @@ impl Warnings {
         for (_, (id, of, lanes)) in new.iter().take(MAX_LOGGED) {
             // Both say the same, whichever of them ran first.
             let (id, of) = if id.pipeline <= of.pipeline { (id, of) } else { (of, id) };
-            lane_span(&id.pipeline, id.stream, &id.sink).in_scope(|| {
+            lane_span(id).in_scope(|| {
                 warn!(
                     duplicate_of = %of,
                     lanes,

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::checkpoint::LaneId;
 use crate::pipeline::{FileReport, Loaded, Pipeline, Problem};
+use crate::record::LaneId;
 use crate::visible::visible;
 
 /// Beginning of the subject of a test of the file.

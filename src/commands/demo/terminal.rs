@@ -2,13 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::record::Timestamp;
+use crate::record::{LaneId, Timestamp};
 use crate::telemetry::LaneMetrics;
 use crate::visible::visible_lines;
 
@@ -98,15 +97,15 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
     ]);
     for lane in lanes {
         table.add_row([
-            lane.pipeline.clone(),
-            lane.stream.to_string(),
-            lane.sink.clone(),
+            lane.id.pipeline.clone(),
+            lane.id.stream.to_string(),
+            lane.id.sink.clone(),
             lane.state().name().replace('_', " "),
-            lane.pull.records.load(Relaxed).to_string(),
-            lane.send.delivered.load(Relaxed).to_string(),
+            lane.pull.records.get().to_string(),
+            lane.send.delivered.get().to_string(),
             lane.skipped_total().to_string(),
-            lane.pull.requeued.load(Relaxed).to_string(),
-            lane.send.dead_letters.load(Relaxed).to_string(),
+            lane.pull.requeued.get().to_string(),
+            lane.send.dead_letters.get().to_string(),
             lag(lane, now),
         ]);
     }
@@ -119,15 +118,15 @@ fn table(lanes: &[Arc<LaneMetrics>], now: Timestamp) -> Table {
 fn line(metrics: &LaneMetrics, now: Timestamp) -> String {
     format!(
         "{}/{} -> {}: {}, pulled {}, delivered {}, skipped {}, requeued {}, dead letters {}, lag {}",
-        metrics.pipeline,
-        metrics.stream,
-        metrics.sink,
+        metrics.id.pipeline,
+        metrics.id.stream,
+        metrics.id.sink,
         metrics.state().name().replace('_', " "),
-        metrics.pull.records.load(Relaxed),
-        metrics.send.delivered.load(Relaxed),
+        metrics.pull.records.get(),
+        metrics.send.delivered.get(),
         metrics.skipped_total(),
-        metrics.pull.requeued.load(Relaxed),
-        metrics.send.dead_letters.load(Relaxed),
+        metrics.pull.requeued.get(),
+        metrics.send.dead_letters.get(),
         lag(metrics, now),
     )
 }
@@ -145,11 +144,11 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn of(lanes: &[Arc<LaneMetrics>]) -> Self {
         lanes.iter().fold(Self::default(), |totals, lane| Self {
-            pulled: totals.pulled + lane.pull.records.load(Relaxed),
-            delivered: totals.delivered + lane.send.delivered.load(Relaxed),
+            pulled: totals.pulled + lane.pull.records.get(),
+            delivered: totals.delivered + lane.send.delivered.get(),
             skipped: totals.skipped + lane.skipped_total(),
-            requeued: totals.requeued + lane.pull.requeued.load(Relaxed),
-            dead_letters: totals.dead_letters + lane.send.dead_letters.load(Relaxed),
+            requeued: totals.requeued + lane.pull.requeued.get(),
+            dead_letters: totals.dead_letters + lane.send.dead_letters.get(),
         })
     }
 }
@@ -225,14 +224,14 @@ mod tests {
 
     #[test]
     fn lanes_are_shown_with_their_counts() {
-        let lane = Arc::new(LaneMetrics::new("acme", Stream::Threats, "siem"));
+        let lane = Arc::new(LaneMetrics::new(&LaneId::new("acme", Stream::Threats, "siem")));
         let now = Timestamp::now();
-        lane.pull.records.fetch_add(19, Relaxed);
-        lane.pull.requeued.fetch_add(2, Relaxed);
-        lane.send.delivered.fetch_add(12, Relaxed);
+        lane.pull.records.add(19);
+        lane.pull.requeued.add(2);
+        lane.send.delivered.add(12);
         lane.skip_records(SkipReason::Duplicate, 3);
         lane.skip_records(SkipReason::Filtered, 1);
-        lane.send.dead_letters.fetch_add(1, Relaxed);
+        lane.send.dead_letters.add(1);
         lane.set_complete_until(now.minus(Duration::from_secs(7)));
         let lanes = [lane.clone(), lane];
         let line = line(&lanes[0], now);

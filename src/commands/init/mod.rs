@@ -14,8 +14,7 @@ use crate::console::ConsoleUrl;
 use crate::destinations::integration::{INTEGRATIONS, Integration};
 use crate::destinations::settings as sink_settings;
 use crate::pipeline::stem;
-use crate::record::Stream;
-use crate::settings::check_name;
+use crate::record::{Stream, check_name};
 
 use example::{Example, file_of};
 

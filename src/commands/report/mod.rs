@@ -20,9 +20,9 @@ use self::rows::{Stored, Window, read};
 use super::output::print_json;
 use super::process::{FileOptionArgs, time};
 use super::{ArgumentError, StateArgs, must_exist, note};
-use crate::checkpoint::{LaneId, Store};
+use crate::checkpoint::Store;
 use crate::pipeline::{self, instead};
-use crate::record::Timestamp;
+use crate::record::{LaneId, Timestamp};
 use crate::state::Access;
 use crate::worker::usage_area;
 

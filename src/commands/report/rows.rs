@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checkpoint::ledger::Accounting;
-use crate::checkpoint::{CheckpointKey, LaneId, Store, StoredPart, with_lane};
-use crate::record::Timestamp;
+use crate::checkpoint::{CheckpointKey, Store, StoredPart, with_lane};
+use crate::record::{LaneId, Timestamp};
 use crate::usage::{Counts, LatencyBound, Usage, WindowUsage, hour_of, hour_start, whole_hours};
 use crate::worker::UsageStoreError;
 

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 use super::output::{Table, print_lines};
 use super::process::{FileOptionArgs, time};
 use super::{ArgumentError, StateArgs, must_exist, note, print_line, with_causes};
-use crate::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart, with_lane};
+use crate::checkpoint::{CheckpointKey, StateError, Store, StoredPart, with_lane};
 use crate::lane::{LaneCheckpoint, claim_copy};
 use crate::pipeline::{self, Problem};
-use crate::record::Timestamp;
+use crate::record::{LaneId, Timestamp};
 use crate::settings::Period;
 #[cfg(feature = "kubernetes")]
 use crate::settings::kubernetes::Kubernetes;

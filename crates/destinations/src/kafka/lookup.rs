@@ -103,14 +103,14 @@ struct Named {
 }
 
 impl Named {
-    fn of(message: &SentEvent<'_>, lane: &SinkContext) -> Self {
+    fn of(message: &SentEvent<'_>, context: &SinkContext) -> Self {
         let SentEvent { ids, pipelines, streams, payload, .. } = message;
         let parsed = |id: &&[u8]| std::str::from_utf8(id).ok()?.parse().ok();
         let of_headers: BTreeSet<Identity> = ids.iter().filter_map(parsed).collect();
-        let record_id = record_id(message.key, lane);
-        let of_event = of_event(payload, record_id, lane);
+        let record_id = record_id(message.key, context);
+        let of_event = of_event(payload, record_id, context);
         let is_own = |values: &[&[u8]], own: &str| values.is_empty() || values.contains(&own.as_bytes());
-        let is_of_lane = is_own(pipelines, &lane.pipeline) && is_own(streams, lane.stream.name());
+        let is_of_lane = is_own(pipelines, &context.lane.pipeline) && is_own(streams, context.lane.stream.name());
         let own = match is_of_lane {
             false => BTreeSet::new(),
             // One header is ours alone. Of several, or of none, the event itself says which one it is.
@@ -118,15 +118,17 @@ impl Named {
             true => &of_headers | &of_event,
         };
         // Records of which the ledger has sums do not change, so that their ids say which events they are.
-        let is_constant = Accounting::of(lane.stream) == Accounting::Records;
-        let by_key = record_id.filter(|_| is_constant).map(|id| Identity::of(&lane.console_host, lane.stream, id, ""));
+        let is_constant = Accounting::of(context.lane.stream) == Accounting::Records;
+        let by_key = record_id
+            .filter(|_| is_constant)
+            .map(|id| Identity::of(&context.console_host, context.lane.stream, id, ""));
         let mut doubted: BTreeSet<Identity> = of_headers.iter().chain(&of_event).copied().chain(by_key).collect();
         let may_be_own = is_of_lane || record_id.is_some();
-        let mut is_unnamed = may_be_own && is_many(payload, lane.schema == Schema::Raw && of_event.is_empty());
+        let mut is_unnamed = may_be_own && is_many(payload, context.schema == Schema::Raw && of_event.is_empty());
         if of_event.is_empty() && by_key.is_none() {
             // A program may have removed the identity from the event. An intact record as it came says which event it
             // is. An identity in a header is ours only next to the other headers of the forwarder.
-            let may_lack_it = lane.schema != Schema::Raw || record_id.is_none();
+            let may_lack_it = context.schema != Schema::Raw || record_id.is_none();
             let has_headers = !of_headers.is_empty() && !pipelines.is_empty() && !streams.is_empty();
             match identities_in(payload).filter(|_| has_headers && may_lack_it) {
                 Some(others) => doubted.extend(others),
@@ -139,21 +141,21 @@ impl Named {
 }
 
 /// Returns the id of the record, if the key is one of the lane's records.
-fn record_id<'m>(key: &'m [u8], lane: &SinkContext) -> Option<&'m str> {
-    let key = std::str::from_utf8(key).ok()?.strip_prefix(lane.console_host.as_str())?;
-    key.strip_prefix('/')?.strip_prefix(lane.stream.name())?.strip_prefix('/')
+fn record_id<'m>(key: &'m [u8], context: &SinkContext) -> Option<&'m str> {
+    let key = std::str::from_utf8(key).ok()?.strip_prefix(context.console_host.as_str())?;
+    key.strip_prefix('/')?.strip_prefix(context.lane.stream.name())?.strip_prefix('/')
 }
 
 /// Returns the identities that the payload names: the identity of the event, and perhaps ids of other things. An
 /// unchanged record has id and version.
-fn of_event(payload: &[u8], record_id: Option<&str>, lane: &SinkContext) -> BTreeSet<Identity> {
+fn of_event(payload: &[u8], record_id: Option<&str>, context: &SinkContext) -> BTreeSet<Identity> {
     let mut identities: BTreeSet<Identity> = MEMBERS.iter().flat_map(|name| identities_at(payload, name)).collect();
-    let times = if Accounting::of(lane.stream) == Accounting::Ids { &TIMES[..] } else { &TIMES[..1] };
+    let times = if Accounting::of(context.lane.stream) == Accounting::Ids { &TIMES[..] } else { &TIMES[..1] };
     let is_whole = times.iter().all(|time| memmem::find(payload, time).is_some());
-    if lane.schema == Schema::Raw && is_whole {
-        let facts = facts(lane.stream, payload);
+    if context.schema == Schema::Raw && is_whole {
+        let facts = facts(context.lane.stream, payload);
         if !facts.id.is_empty() && record_id.is_none_or(|id| id == facts.id) {
-            identities.insert(facts.identity(&lane.console_host, payload));
+            identities.insert(facts.identity(&context.console_host, payload));
         }
     }
     identities
@@ -303,7 +305,7 @@ impl Lookup for TopicLookup {
 
 #[cfg(test)]
 mod tests {
-    use s1_forwarder_record::Stream;
+    use s1_forwarder_record::{LaneId, Stream};
 
     use super::*;
 
@@ -312,7 +314,7 @@ mod tests {
     const HOST: &str = "usea1-acme.sentinelone.net";
 
     fn lane(stream: Stream, schema: Schema) -> SinkContext {
-        SinkContext { pipeline: "acme".to_owned(), stream, schema, ..SinkContext::sample() }
+        SinkContext { lane: LaneId::new("acme", stream, "siem"), schema, ..SinkContext::sample() }
     }
 
     #[test]

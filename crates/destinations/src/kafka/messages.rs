@@ -38,8 +38,8 @@ impl Messages {
         let topic = context.fill("topic", &settings.topic)?;
         check_topic("topic", &topic)?;
         let fixed = [
-            ("pipeline", context.pipeline.as_str()),
-            ("stream", context.stream.name()),
+            ("pipeline", context.lane.pipeline.as_str()),
+            ("stream", context.lane.stream.name()),
             ("host", context.console_host.as_str()),
             ("schema", context.schema_name),
             ("content-type", "application/json"),
@@ -56,7 +56,7 @@ impl Messages {
             by_labels,
             timestamp: settings.timestamp,
             raw: context.schema == Schema::Raw,
-            key_prefix: format!("{}/{}/", context.console_host, context.stream),
+            key_prefix: format!("{}/{}/", context.console_host, context.lane.stream),
             headers: fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).chain(labels).collect(),
         })
     }

@@ -71,7 +71,7 @@ impl TransactionalKafkaSink {
             plain,
             limits,
             checkpoint_topic: topic.to_owned(),
-            name: format!("{}/{}/{}", context.pipeline, context.stream, context.sink),
+            name: context.lane.to_string(),
             lane: Mutex::new(None),
             quarantined_until: Mutex::new(None),
         })

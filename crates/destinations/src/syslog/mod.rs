@@ -130,7 +130,7 @@ impl SinkType for SyslogSettings {
             has_lost: AtomicBool::new(false),
             datagrams: Datagrams::default(),
         });
-        let lane = (&context.pipeline, context.stream.name(), &context.sink);
+        let lane = (&context.lane.pipeline, context.lane.stream.name(), &context.lane.sink);
         Ok(Arc::new(Syslog {
             receivers: Failover::new(dialers.collect(), &lane),
             encoder: Encoder {
@@ -141,8 +141,8 @@ impl SinkType for SyslogSettings {
                 app_name: self.app_name().to_owned(),
                 max_bytes: usize::try_from(self.max_bytes.0).unwrap_or(usize::MAX),
                 hostname: context.hostname().to_owned(),
-                pipeline: context.pipeline.clone(),
-                stream: context.stream,
+                pipeline: context.lane.pipeline.clone(),
+                stream: context.lane.stream,
                 schema: self.implied_schema().unwrap_or(context.schema),
             },
             carrier,

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use s1_forwarder_failure::{Failure, FailureKind};
+use s1_forwarder_record::LaneId;
 
-use super::{CheckpointKey, LaneId};
+use super::CheckpointKey;
 
 /// The newest format of the envelope around a stored checkpoint.
 pub const NEWEST_ENVELOPE: u16 = 1;

@@ -1,50 +1,11 @@
-//! The names of lanes, and the keys under which a store keeps the entries of a lane.
+//! The keys under which a store keeps the entries of a lane.
 
 use std::fmt;
 use std::str::FromStr;
 
-use s1_forwarder_record::Stream;
-use s1_forwarder_settings::check_name;
+use s1_forwarder_record::{LaneId, LaneIdError};
 
 use super::ledger::Hour;
-
-/// A lane's name: one stream of one pipeline going to one sink. Written `pipeline/stream/sink`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LaneId {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The stream.
-    pub stream: Stream,
-    /// The sink's name.
-    pub sink: String,
-}
-
-/// The text does not name a lane.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` does not name a lane; write PIPELINE/STREAM/SINK, for example acme/threats/siem")]
-pub struct LaneIdError(String);
-
-impl fmt::Display for LaneId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}/{}", self.pipeline, self.stream, self.sink)
-    }
-}
-
-impl FromStr for LaneId {
-    type Err = LaneIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts: Vec<&str> = text.split('/').collect();
-        if let [pipeline, stream, sink] = parts[..]
-            && let Ok(stream) = stream.parse()
-            && check_name(pipeline).is_ok()
-            && check_name(sink).is_ok()
-        {
-            return Ok(Self { pipeline: pipeline.to_owned(), stream, sink: sink.to_owned() });
-        }
-        Err(LaneIdError(text.to_owned()))
-    }
-}
 
 /// The key under which a checkpoint is stored.
 ///

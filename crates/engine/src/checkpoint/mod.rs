@@ -16,7 +16,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use error::{NEWEST_ENVELOPE, StateError, with_lane};
-pub use key::{CheckpointKey, LaneId, LaneIdError, StoredPart};
+pub use key::{CheckpointKey, StoredPart};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryStore;
 

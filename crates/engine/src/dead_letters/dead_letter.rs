@@ -7,18 +7,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use s1_forwarder_failure::{Failure, FailureKind};
 use s1_forwarder_mapping::Labels;
-use s1_forwarder_record::{Identity, Stream, Timestamp};
-
-use crate::checkpoint::LaneId;
+use s1_forwarder_record::{Identity, LaneId, Timestamp};
 
 /// One refused event.
 #[derive(Debug, Clone)]
 pub struct DeadLetter<'a> {
     /// The time at which the event was refused.
     pub time: Timestamp,
-    pub pipeline: &'a str,
-    pub stream: Stream,
-    pub sink: &'a str,
+    pub lane: &'a LaneId,
     pub identity: Identity,
     /// Id of the record in the console.
     pub record_id: &'a str,
@@ -41,13 +37,11 @@ pub struct DeadLetter<'a> {
 #[cfg(any(test, feature = "testing"))]
 impl<'a> DeadLetter<'a> {
     /// Returns a dead letter for tests, without the optional parts.
-    pub fn sample(pipeline: &'a str, event: &'a [u8]) -> Self {
+    pub fn sample(lane: &'a LaneId, event: &'a [u8]) -> Self {
         Self {
             time: Timestamp::default(),
-            pipeline,
-            stream: Stream::Threats,
-            sink: "siem",
-            identity: Identity::of("console.example", Stream::Threats, "1", ""),
+            lane,
+            identity: Identity::of("console.example", lane.stream, "1", ""),
             record_id: "1",
             status: "400",
             reason: "no",

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::LaneMetrics;
-
-use crate::checkpoint::LaneId;
 
 pub use dead_letter::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 
@@ -54,11 +53,7 @@ impl DeadLetters {
         while let Some((part, others)) = rest.split_at_checked(tried.min(rest.len())).filter(|_| !rest.is_empty()) {
             match store.keep(part).await {
                 Ok(()) => {
-                    self.stored.lock().keep(part.iter().map(|letter| LaneId {
-                        pipeline: letter.pipeline.to_owned(),
-                        stream: letter.stream,
-                        sink: letter.sink.to_owned(),
-                    }));
+                    self.stored.lock().keep(part.iter().map(|letter| letter.lane.clone()));
                     rest = others;
                 }
                 Err(error) if error.is_full() && part.len() > 1 => tried = part.len() / 2,
@@ -91,10 +86,9 @@ impl DeadLetters {
     /// Sets the number of stored dead letters that the lane reports: the last measurement, and dead letters kept since
     /// then.
     pub fn show(&self, metrics: &LaneMetrics) {
-        let id = LaneId { pipeline: metrics.pipeline.clone(), stream: metrics.stream, sink: metrics.sink.clone() };
         // The number is set under the lock: an older number must not replace a newer one.
         let stored = self.stored.lock();
-        metrics.set_dead_letters_stored(stored.of(&id));
+        metrics.set_dead_letters_stored(stored.of(&metrics.id));
     }
 
     /// Returns the command that lists all dead letters.
@@ -104,19 +98,22 @@ impl DeadLetters {
 
     /// Returns the command that lists the dead letters of a lane.
     pub fn list_command_for(&self, metrics: &LaneMetrics) -> String {
-        let LaneMetrics { pipeline, stream, sink, .. } = metrics;
+        let LaneId { pipeline, stream, sink } = &metrics.id;
         format!("{} --pipeline {pipeline} --stream {stream} --sink {sink}", self.list_command())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use s1_forwarder_record::Stream;
+
     use super::*;
 
     #[tokio::test]
     async fn without_a_store_every_dead_letter_is_refused() {
+        let lane = LaneId::new("acme", Stream::Threats, "siem");
         assert!(matches!(
-            DeadLetters::disabled().keep(&[DeadLetter::sample("acme", b"{}")]).await,
+            DeadLetters::disabled().keep(&[DeadLetter::sample(&lane, b"{}")]).await,
             Err((0, DeadLetterError::Disabled))
         ));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checkpoint::LaneId;
+use s1_forwarder_record::LaneId;
 
 #[derive(Debug, Default)]
 pub(super) struct Stored {

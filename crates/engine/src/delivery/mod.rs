@@ -17,7 +17,6 @@ pub mod throttle;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_failure::{Failure, FailureKind, Side};
@@ -370,8 +369,8 @@ impl BatchDelivery<'_> {
 
     fn accept(&mut self, events: Vec<usize>, bytes: u64) {
         let Delivery { meter, health, .. } = self.delivery;
-        meter.metrics.send.delivered.fetch_add(events.len() as u64, Ordering::Relaxed);
-        meter.metrics.send.bytes.fetch_add(bytes, Ordering::Relaxed);
+        meter.metrics.send.delivered.add(events.len() as u64);
+        meter.metrics.send.bytes.add(bytes);
         meter.delivered(events.iter().filter_map(|index| self.event_bytes.delivered_event(self.batch, *index)));
         self.accepted += events.len();
         health.unblock(self.batch, events.iter().copied(), Some(self.attempted_at));

@@ -124,10 +124,10 @@ impl<'a> Refusals<'a> {
         if self.delivery.health.has_no_flag() {
             return String::new();
         }
-        let LaneMetrics { pipeline, stream, sink, .. } = &*self.delivery.meter.metrics;
+        let lane = &self.delivery.meter.metrics.id;
         format!(
             "; if {events_are} to blame, start again with the flag that keeps them as dead letters: --accept-refusals \
-             {pipeline}/{stream}/{sink}"
+             {lane}"
         )
     }
 
@@ -157,9 +157,7 @@ impl<'a> Refusals<'a> {
                 let event = self.batch.event(refusal.index)?;
                 Some(DeadLetter {
                     time,
-                    pipeline: &meter.metrics.pipeline,
-                    stream: meter.metrics.stream,
-                    sink: &meter.metrics.sink,
+                    lane: &meter.metrics.id,
                     identity: event.identity,
                     record_id: event.record_id,
                     status: &refusal.status,
@@ -196,7 +194,7 @@ impl<'a> Refusals<'a> {
         let Delivery { meter, dead_letters, health, .. } = self.delivery;
         let Some(DeadLetter { reason, record_id, .. }) = written.first() else { return };
         let accepted = self.accepted_unnamed.min(refused.len());
-        meter.metrics.send.delivered.fetch_add(accepted as u64, Ordering::Relaxed);
+        meter.metrics.send.delivered.add(accepted as u64);
         if accepted > 0 {
             // It is unknown which of the events were accepted. Each has the average size, and the first events give the
             // labels.

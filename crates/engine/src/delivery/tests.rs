@@ -1,9 +1,9 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use s1_forwarder_record::{Clock, Identity, Stream, Timestamp};
+use s1_forwarder_record::{Clock, Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_settings::RetrySettings;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 use tokio::sync::watch;
@@ -138,7 +138,12 @@ impl Case {
             sink: sink.clone(),
             retry: RetrySettings::default(),
             dead_letters: Arc::new(DeadLetters::in_store(store.clone(), "")),
-            meter: Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", clock),
+            meter: Meter::start(
+                &Arc::new(Telemetry::new()),
+                &LaneId::new("acme", Stream::Activities, "siem"),
+                "test",
+                clock,
+            ),
             clock,
             health: SinkHealth::default(),
             throttle: Throttle::new(1),
@@ -214,7 +219,7 @@ impl Case {
     /// Returns the numbers of delivered events and of dead letters in the metrics.
     fn counted(&self) -> (u64, u64) {
         let metrics = &self.delivery.meter.metrics;
-        (metrics.send.delivered.load(Ordering::Relaxed), metrics.send.dead_letters.load(Ordering::Relaxed))
+        (metrics.send.delivered.get(), metrics.send.dead_letters.get())
     }
 }
 
@@ -262,7 +267,8 @@ async fn events_of_a_partly_refused_batch_count_by_their_own_labels() {
         case.sink.separates_labels.store(separates, Ordering::Relaxed);
         case.sink.has_labels.store(true, Ordering::Relaxed);
         let telemetry = Arc::new(Telemetry::new().counting_labels(vec!["site".to_owned()]));
-        case.delivery.meter = Meter::start(&telemetry, "acme", Stream::Activities, "siem", "test", Clock::System);
+        case.delivery.meter =
+            Meter::start(&telemetry, &LaneId::new("acme", Stream::Activities, "siem"), "test", Clock::System);
         let seen = case.deliver(8, None).await;
         assert_eq!((seen.result, seen.settled.len()), (Ok(()), 8));
         let mut counts = std::collections::BTreeMap::new();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_mapping::Schema;
-use s1_forwarder_record::{Clock, Stream};
+use s1_forwarder_record::{Clock, LaneId, Stream};
 use s1_forwarder_settings::RetrySettings;
 use s1_forwarder_telemetry::{Meter, Telemetry};
 
 use super::{Budget, Lane, LaneMapping, Remembered};
-use crate::checkpoint::{CheckpointKey, LaneId, MemoryStore};
+use crate::checkpoint::{CheckpointKey, MemoryStore};
 use crate::console::scripted::ResponseQueue;
 use crate::console::{Client, ConsoleSettings, Limiters};
 use crate::dead_letters::DeadLetters;
@@ -31,7 +31,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
     let settings: ConsoleSettings = serde_json::from_value(settings).unwrap();
     let transport = Arc::new(Arc::<ResponseQueue>::default().transport());
     let client = Client::new(&settings, transport, Limiters::default().join_for(&settings), clock);
-    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "memory", clock);
+    let meter = Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", pull.stream, "siem"), "memory", clock);
     Lane {
         key: key(),
         client: Arc::new(client),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use s1_forwarder_failure::Failure;
 use s1_forwarder_failure::catch_panic::caught;
+use s1_forwarder_mapping::Mapped;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::{LaneChange, MappingFlags, Meter, SkipReason};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,7 +22,6 @@ use tracing::Instrument;
 use super::pending_batch::PendingBatch;
 use super::programs::{LanePrograms, Overruns};
 use super::{Lane, LaneBudget, Reservation};
-use crate::checkpoint::LaneId;
 use crate::delivery::Fates;
 use crate::program_threads::JobError;
 use crate::sink::{Limits, Unsent};
@@ -400,27 +401,20 @@ impl Filler {
     }
 
     /// Reports the problems of a mapped record. Stops the lane if programs took too long too often.
-    fn report(&mut self, mapped: &Transformed, record: &PulledRecord, bytes: &[u8], now: Instant) {
+    fn report(&mut self, transformed: &Transformed, record: &PulledRecord, bytes: &[u8], now: Instant) {
         let Self { meter, open, overruns, ended, .. } = self;
-        let flags = MappingFlags {
-            unknown_type: mapped.unknown_activity,
-            repaired: mapped.repaired,
-            overflowed: mapped.overflowed,
-            without_zone: mapped.without_zone,
-            unknown_leaves: mapped.unknown_leaves,
-        };
-        meter.mapped(flags, &record.id);
-        if mapped.drifted {
+        meter.mapped(flags_of(transformed.mapped), &record.id);
+        if transformed.mapped.drifted {
             unknown_leaves(open.batch.stream(), bytes, &mut |path| meter.name_unmapped_field(path));
         }
-        let Some(reason) = &mapped.remap_error else { return };
-        if mapped.remap_overran
+        let Some(reason) = &transformed.remap_error else { return };
+        if transformed.remap_overran
             && let Some(overruns) = overruns
         {
             *ended = overruns.lock().count(reason, now).map(Failure::program_overran);
         }
-        meter.program_failed(reason, mapped.remap_overran, &record.id);
-        if mapped.withheld().is_none()
+        meter.program_failed(reason, transformed.remap_overran, &record.id);
+        if transformed.withheld().is_none()
             && let Some(time) = record.time
         {
             meter.metrics.forwarded_unchanged(time);
@@ -442,4 +436,10 @@ async fn off_the_runtime<T>(fill: impl FnOnce() -> T) -> T {
     // The semaphore is never closed.
     let _turn = MAP_PERMITS.acquire().await;
     block_in_place(fill)
+}
+
+/// Returns what the lane counts of a mapped record. The telemetry does not know the mapping.
+fn flags_of(mapped: Mapped) -> MappingFlags {
+    let Mapped { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted: _ } = mapped;
+    MappingFlags { unknown_activity, repaired, overflowed, without_zone, unknown_leaves }
 }

@@ -41,7 +41,6 @@ use super::pull::Polled;
 use super::session::{Session, SessionEnd};
 use super::verdict::{Exit, FailurePolicy, NotStored, Pause, SessionFailure, SideFailure, Verdict, verdict};
 use super::{Lane, LaneEnd};
-use crate::checkpoint::LaneId;
 use crate::source::{Pass, PollEnd};
 
 /// The first and the longest pause after a refusal, before the lane tries again.
@@ -117,8 +116,7 @@ impl Lane {
     /// Returns the span that names the lane in log lines. The span does not exist between polls: it would take half a
     /// KB for each of tens of thousands of lanes.
     fn span(&self) -> Span {
-        let LaneId { pipeline, stream, sink } = &self.key.lane;
-        lane_span(pipeline, *stream, sink)
+        lane_span(&self.key.lane)
     }
 
     pub(super) fn policy(&self) -> FailurePolicy {

@@ -1,25 +1,14 @@
 //! Result of the transformation of a record.
 
-use s1_forwarder_mapping as mapping;
-use s1_forwarder_mapping::Schema;
+use s1_forwarder_mapping::{Mapped, Schema};
 
 use super::settings::OnError;
 
 /// The result of mapping one record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transformed {
-    /// Whether the table of activity types lacks the type of this activity.
-    pub unknown_activity: bool,
-    /// Whether the record was not JSON, and was repaired before it was mapped.
-    pub repaired: bool,
-    /// Whether the record exceeds a bound: a text of the event has what is beyond the bound.
-    pub overflowed: bool,
-    /// Whether a time of the record names no zone.
-    pub without_zone: bool,
-    /// Number of leaves of the record that no mapping knows.
-    pub unknown_leaves: u32,
-    /// Whether the lane has not come across one of these leaves before.
-    pub drifted: bool,
+    /// What the mapping has shown of the record.
+    pub mapped: Mapped,
     /// Reason why the user's settings drop the event. There is no event then.
     pub dropped: Option<Dropped>,
     /// Reason why the user's program failed. The event is as it was mapped.
@@ -43,11 +32,9 @@ impl Transformed {
     }
 }
 
-impl From<mapping::Mapped> for Transformed {
-    fn from(mapped: mapping::Mapped) -> Self {
-        let mapping::Mapped { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, .. } =
-            mapped;
-        Self { unknown_activity, repaired, overflowed, without_zone, unknown_leaves, drifted, ..Self::default() }
+impl From<Mapped> for Transformed {
+    fn from(mapped: Mapped) -> Self {
+        Self { mapped, ..Self::default() }
     }
 }
 

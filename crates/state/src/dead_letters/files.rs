@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_engine::sink::append::{Readers, append_lines, open_locked};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::{check_private_directory, explain_symbolic_link, private_file};
 
 use super::line::{StoredDeadLetter, is_intact, parse_line, write_line};
@@ -54,8 +54,9 @@ impl DeadLetterStore for DirectoryStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let mut files: BTreeMap<(String, String), Vec<u8>> = BTreeMap::new();
         for dead_letter in dead_letters {
-            let name = format!("{}.{}.ndjson", dead_letter.stream, dead_letter.sink);
-            write_line(dead_letter, files.entry((dead_letter.pipeline.to_owned(), name)).or_default());
+            let LaneId { pipeline, stream, sink } = dead_letter.lane;
+            let name = format!("{stream}.{sink}.ndjson");
+            write_line(dead_letter, files.entry((pipeline.clone(), name)).or_default());
         }
         let directory = self.0.clone();
         Box::pin(async move {
@@ -353,6 +354,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::poll;
+    use s1_forwarder_record::Stream;
 
     use super::*;
 
@@ -360,7 +362,8 @@ mod tests {
     async fn a_last_line_whose_line_feed_is_damaged_is_not_taken_for_one_that_a_crash_cut() {
         let directory = tempfile::tempdir().unwrap();
         let store = DirectoryStore::new(directory.path().to_owned(), 1 << 20);
-        store.keep(&[DeadLetter::sample("acme", b"{}"), DeadLetter::sample("acme", b"{}")]).await.unwrap();
+        let lane = LaneId::new("acme", Stream::Threats, "siem");
+        store.keep(&[DeadLetter::sample(&lane, b"{}"), DeadLetter::sample(&lane, b"{}")]).await.unwrap();
         let path = directory.path().join("acme/threats.siem.ndjson");
         let whole = std::fs::read(&path).unwrap();
         let problems = |bytes: &[u8]| {
@@ -388,13 +391,14 @@ mod tests {
     async fn a_locked_file_keeps_no_other_lane_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let store = DirectoryStore::new(directory.path().to_owned(), 1 << 20);
-        store.keep(&[DeadLetter::sample("acme", b"{}")]).await.unwrap();
+        let [acme, other] = ["acme", "other"].map(|pipeline| LaneId::new(pipeline, Stream::Threats, "siem"));
+        store.keep(&[DeadLetter::sample(&acme, b"{}")]).await.unwrap();
         let locked = open_locked(&directory.path().join("acme/threats.siem.ndjson").into()).unwrap();
-        let waiting = [DeadLetter::sample("acme", b"{}")];
+        let waiting = [DeadLetter::sample(&acme, b"{}")];
         let mut waits = store.keep(&waiting);
         assert!(poll!(&mut waits).is_pending());
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let others = [DeadLetter::sample("other", b"{}")];
+        let others = [DeadLetter::sample(&other, b"{}")];
         tokio::time::timeout(Duration::from_secs(20), store.keep(&others)).await.unwrap().unwrap();
         assert!(poll!(&mut waits).is_pending());
         drop(locked);

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use s1_forwarder_record::{Identity, Stream};
+use s1_forwarder_record::{Identity, LaneId};
 
 use super::line::parse_line;
 
@@ -49,10 +49,10 @@ pub fn append(stored: &[u8], added: &[u8]) -> Vec<u8> {
     lines(stored).filter(is_kept).chain([added]).flatten().copied().collect()
 }
 
-/// Returns stream, sink and identity of a line; `None` for a line that cannot be read.
-fn key(line: &[u8]) -> Option<(Stream, String, Identity)> {
+/// Returns lane and identity of a line; `None` for a line that cannot be read.
+fn key(line: &[u8]) -> Option<(LaneId, Identity)> {
     let dead_letter = parse_line(line.trim_ascii_end()).ok()?;
-    Some((dead_letter.stream, dead_letter.sink, dead_letter.identity))
+    Some((dead_letter.lane, dead_letter.identity))
 }
 
 #[cfg(test)]
@@ -60,15 +60,14 @@ mod tests {
     use super::*;
     use crate::dead_letters::line::write_line;
     use s1_forwarder_engine::dead_letters::DeadLetter;
-    use s1_forwarder_record::Timestamp;
+    use s1_forwarder_record::{Stream, Timestamp};
 
     fn line(sink: &str, id: &str, reason: &str) -> Vec<u8> {
         let mut line = Vec::new();
+        let lane = LaneId::new("acme", Stream::Threats, sink);
         let dead_letter = DeadLetter {
             time: Timestamp::from_micros(0),
-            pipeline: "acme",
-            stream: Stream::Threats,
-            sink,
+            lane: &lane,
             identity: Identity::of("host", Stream::Threats, id, ""),
             record_id: id,
             status: "400",

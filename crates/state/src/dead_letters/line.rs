@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use s1_forwarder_engine::dead_letters::DeadLetter;
 use s1_forwarder_engine::transform::Labels;
-use s1_forwarder_record::{Identity, Stream, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -22,9 +22,7 @@ const END: &[u8] = br#""}"#;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDeadLetter {
     pub time: Timestamp,
-    pub pipeline: String,
-    pub stream: Stream,
-    pub sink: String,
+    pub lane: LaneId,
     pub identity: Identity,
     pub record_id: String,
     pub status: String,
@@ -81,9 +79,7 @@ impl StoredDeadLetter {
     pub fn as_dead_letter(&self) -> DeadLetter<'_> {
         DeadLetter {
             time: self.time,
-            pipeline: &self.pipeline,
-            stream: self.stream,
-            sink: &self.sink,
+            lane: &self.lane,
             identity: self.identity,
             record_id: &self.record_id,
             status: &self.status,
@@ -110,9 +106,9 @@ pub fn write_line(dead_letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
     let line = Line {
         v: VERSION,
         time: Cow::Owned(dead_letter.time.to_string()),
-        pipeline: Cow::Borrowed(dead_letter.pipeline),
-        stream: dead_letter.stream,
-        sink: Cow::Borrowed(dead_letter.sink),
+        pipeline: Cow::Borrowed(&dead_letter.lane.pipeline),
+        stream: dead_letter.lane.stream,
+        sink: Cow::Borrowed(&dead_letter.lane.sink),
         identity: Cow::Owned(dead_letter.identity.to_string()),
         record_id: Cow::Borrowed(dead_letter.record_id),
         status: Cow::Borrowed(dead_letter.status),
@@ -174,9 +170,7 @@ pub fn parse_line(line: &[u8]) -> Result<StoredDeadLetter, String> {
     let time = |text: &str| Timestamp::parse(text).map_err(|error| error.to_string());
     Ok(StoredDeadLetter {
         time: time(&line.time)?,
-        pipeline: line.pipeline.into_owned(),
-        stream: line.stream,
-        sink: line.sink.into_owned(),
+        lane: LaneId::new(line.pipeline, line.stream, line.sink),
         identity: line.identity.parse().map_err(|_| "its identity is not 32 hex digits".to_owned())?,
         record_id: line.record_id.into_owned(),
         status: line.status.into_owned(),
@@ -197,9 +191,14 @@ mod tests {
     use super::*;
     use crate::dead_letters::files;
 
+    fn lane() -> LaneId {
+        LaneId::new("acme", Stream::Threats, "siem")
+    }
+
     #[test]
     fn a_line_with_any_flipped_bit_is_refused() {
-        let dead_letter = DeadLetter::sample("acme", br#"{"user":"bob","action":"logged-in"}"#);
+        let lane = lane();
+        let dead_letter = DeadLetter::sample(&lane, br#"{"user":"bob","action":"logged-in"}"#);
         let mut line = Vec::new();
         write_line(&dead_letter, &mut line);
         line.pop();
@@ -217,14 +216,14 @@ mod tests {
     }
 
     /// Returns dead letters with something in each member of a line, and with each of the three forms of an event.
-    fn samples(labels: &Labels) -> [DeadLetter<'_>; 3] {
-        let text = DeadLetter::sample("acme", b"a line\nand one more");
-        let bytes = DeadLetter { truncated: true, ..DeadLetter::sample("acme", b"\xff\x00") };
+    fn samples<'a>(lane: &'a LaneId, labels: &'a Labels) -> [DeadLetter<'a>; 3] {
+        let text = DeadLetter::sample(lane, b"a line\nand one more");
+        let bytes = DeadLetter { truncated: true, ..DeadLetter::sample(lane, b"\xff\x00") };
         let json = DeadLetter {
             event_time: Some(Timestamp::from_micros(1_790_000_000_000_000)),
             error: Some("remap: at line 3"),
             labels: Some(labels),
-            ..DeadLetter::sample("acme", br#"{"a":1}"#)
+            ..DeadLetter::sample(lane, br#"{"a":1}"#)
         };
         [json, text, bytes]
     }
@@ -232,9 +231,10 @@ mod tests {
     /// A later release reads what this one writes. `UPDATE_GOLDEN=1` writes the file of a new version.
     #[test]
     fn golden_lines_of_each_version_are_read_and_the_newest_are_written() {
+        let lane = lane();
         let labels = Labels::from([("tenant".into(), "acme".into())]);
         let mut written = Vec::new();
-        samples(&labels).iter().for_each(|sample| write_line(sample, &mut written));
+        samples(&lane, &labels).iter().for_each(|sample| write_line(sample, &mut written));
         if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden(VERSION).exists() {
             fs::write(golden(VERSION), &written).unwrap();
         }
@@ -243,7 +243,7 @@ mod tests {
             let stored = files::read(&golden(version)).unwrap().map(|line| line.unwrap().1);
             let stored: Vec<StoredDeadLetter> = stored.collect();
             let read: Vec<_> = stored.iter().map(|line| format!("{:?}", line.as_dead_letter())).collect();
-            assert_eq!(read, samples(&labels).map(|sample| format!("{sample:?}")), "version {version}");
+            assert_eq!(read, samples(&lane, &labels).map(|sample| format!("{sample:?}")), "version {version}");
         }
     }
 

@@ -14,9 +14,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::dead_letters::{DeadLetter, DeadLetterError, DeadLetterStore, StoreFill};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::kubernetes::{Kubernetes, KubernetesError, object_labels, selector};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
@@ -324,7 +324,7 @@ fn counts(lines: &[u8]) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in gzip::lines(lines) {
         if let Ok(letter) = parse_line(line.trim_ascii_end()) {
-            *counts.entry(format!("{}/{}", letter.stream, letter.sink)).or_default() += 1;
+            *counts.entry(format!("{}/{}", letter.lane.stream, letter.lane.sink)).or_default() += 1;
         }
     }
     counts
@@ -439,7 +439,7 @@ impl DeadLetterStore for SecretStore {
     fn keep<'a>(&'a self, dead_letters: &'a [DeadLetter<'a>]) -> BoxFuture<'a, Result<(), DeadLetterError>> {
         let mut pipelines: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
         for dead_letter in dead_letters {
-            write_line(dead_letter, pipelines.entry(dead_letter.pipeline).or_default());
+            write_line(dead_letter, pipelines.entry(&*dead_letter.lane.pipeline).or_default());
         }
         Box::pin(async move {
             for (pipeline, lines) in pipelines {
@@ -593,10 +593,11 @@ mod tests {
         let mut event = |length| (0..length).map(|_| random.alphanumeric()).collect::<String>();
         let events: Vec<String> = (0..40).map(|_| event(50_000)).collect();
         let ids: Vec<String> = (0..40).map(|id| id.to_string()).collect();
+        let [acme, globex] = ["acme", "globex"].map(|pipeline| LaneId::new(pipeline, Stream::Threats, "siem"));
         let letter = |event: usize| DeadLetter {
             identity: Identity::of("console.example", Stream::Threats, &ids[event], ""),
             record_id: &ids[event],
-            ..DeadLetter::sample("acme", events[event].as_bytes())
+            ..DeadLetter::sample(&acme, events[event].as_bytes())
         };
         let refused: Vec<_> = (0..40).map(letter).collect();
         let server = ApiServer::with(Vec::new()).await;
@@ -611,7 +612,7 @@ mod tests {
 
         // No purge makes room for this dead letter.
         let huge = event(1_200_000);
-        let alone = [DeadLetter::sample("globex", huge.as_bytes())];
+        let alone = [DeadLetter::sample(&globex, huge.as_bytes())];
         let (stored, error) = dead_letters.keep(&alone).await.unwrap_err();
         assert!(stored == 0 && matches!(error, DeadLetterError::LargerThanSecret { .. }), "{error}");
     }

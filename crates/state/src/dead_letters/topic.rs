@@ -78,12 +78,12 @@ impl DeadLetterStore for TopicStore {
             let item = |dead_letter: &DeadLetter<'_>| {
                 let mut line = Vec::new();
                 write_line(dead_letter, &mut line);
-                (format!("{}/{}/{}", dead_letter.pipeline, dead_letter.stream, dead_letter.sink), line)
+                (dead_letter.lane.to_string(), line)
             };
             let items: Vec<_> = dead_letters.iter().map(item).collect();
             let mut more = BTreeMap::new();
             for (dead_letter, (_, line)) in dead_letters.iter().zip(&items) {
-                *more.entry(dead_letter.pipeline).or_default() += line.len() as u64;
+                *more.entry(&*dead_letter.lane.pipeline).or_default() += line.len() as u64;
             }
             self.admit(&more).await?;
             self.items.put(items).await.map_err(|failure| self.failed(failure))

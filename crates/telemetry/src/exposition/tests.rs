@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_failure::FailureKind;
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 
 use super::*;
 use crate::Silence;
@@ -169,7 +169,7 @@ fn a_token_that_never_expires_has_no_time() {
 fn each_warning_names_its_pipelines() {
     let telemetry = Arc::new(Telemetry::new());
     let names = ["copy", "good", "narrow", "token"];
-    let lanes = names.map(|name| telemetry.start_lane(name, Stream::Threats, "bus"));
+    let lanes = names.map(|name| telemetry.start_lane(&LaneId::new(name, Stream::Threats, "bus")));
     lanes[0].set_warnings(LaneWarnings { duplicate_of: Some("good/threats/bus".into()), unseen: None });
     lanes[2].set_warnings(LaneWarnings { duplicate_of: None, unseen: Some("the token does not see 7".into()) });
     telemetry.set_new_token_problem("token", Some(NewTokenProblem::Refused));
@@ -195,7 +195,7 @@ fn each_warning_names_its_pipelines() {
 fn a_scrape_has_exactly_the_documented_metrics() {
     let telemetry = Arc::new(Telemetry::new());
     let now = Timestamp::now();
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     lane.set_complete_until(now);
     lane.succeeded(now);
     lane.set_dead_letters_stored(Some(0));
@@ -254,10 +254,10 @@ fn a_scrape_has_exactly_the_documented_metrics() {
 #[test]
 fn requests_are_summed_over_the_lanes_of_a_stream_and_of_a_sink() {
     let telemetry = Arc::new(Telemetry::new());
-    let bus = telemetry.start_lane("acme", Stream::Threats, "bus");
-    let siem = telemetry.start_lane("acme", Stream::Threats, "siem");
-    let activities = telemetry.start_lane("acme", Stream::Activities, "siem");
-    let other = telemetry.start_lane("other", Stream::Threats, "bus");
+    let bus = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
+    let siem = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "siem"));
+    let activities = telemetry.start_lane(&LaneId::new("acme", Stream::Activities, "siem"));
+    let other = telemetry.start_lane(&LaneId::new("other", Stream::Threats, "bus"));
     for (lane, console, sink) in [(&bus, 1, 2), (&siem, 4, 8), (&activities, 16, 32), (&other, 64, 128)] {
         (0..console).for_each(|_| lane.pull.requests.count("200"));
         (0..sink).for_each(|_| lane.send.requests.count("ok"));
@@ -295,24 +295,24 @@ fn a_restarted_lane_continues_its_counts_and_an_ended_lane_is_hidden() {
     let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
     let pulled = |telemetry| Scrape::of(telemetry, Timestamp::now()).get("records_pulled_total", &labels);
 
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
-    lane.pull.records.fetch_add(7, Relaxed);
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
+    lane.pull.records.add(7);
     lane.set_state(Timestamp::now(), LaneStateKind::Done.into());
     assert_eq!(pulled(&telemetry), Some(7.0));
     telemetry.end_lane(&lane);
     assert_eq!(pulled(&telemetry), None);
     assert!(telemetry.snapshot().lanes.is_empty());
 
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     assert_eq!(lane.state().kind, LaneStateKind::Starting);
-    lane.pull.records.fetch_add(1, Relaxed);
+    lane.pull.records.add(1);
     assert_eq!(pulled(&telemetry), Some(8.0));
 }
 
 #[test]
 fn a_lane_has_one_series_with_its_present_state() {
     let telemetry = Arc::new(Telemetry::new());
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     let unreadable = LaneStateKind::Misconfigured(Misconfiguration::Failed(FailureKind::SecretUnreadable));
     for state in [LaneStateKind::Running, LaneStateKind::SinkFailing, unreadable].map(LaneState::from) {
         lane.set_state(Timestamp::now(), state.clone());
@@ -327,7 +327,7 @@ fn a_lane_has_one_series_with_its_present_state() {
 #[test]
 fn lag_grows_while_a_lane_is_stalled_and_is_absent_before_the_first_checkpoint() {
     let telemetry = Arc::new(Telemetry::new());
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     let labels = [("pipeline", "acme"), ("stream", "threats"), ("sink", "bus")];
     let start = Timestamp::now();
     let lag = |seconds| Scrape::of(&telemetry, start.plus(Duration::from_secs(seconds))).get("lag_seconds", &labels);
@@ -363,7 +363,7 @@ fn files_count_by_state_and_an_invalid_edit_of_a_running_pipeline_counts_twice()
 #[test]
 fn label_values_are_escaped() {
     let telemetry = Arc::new(Telemetry::new());
-    telemetry.start_lane("acme", Stream::Threats, "bus").send.requests.count("a \"b\" \\ c\nd, e=\"f\"");
+    telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus")).send.requests.count("a \"b\" \\ c\nd, e=\"f\"");
     let status = "a \"b\" \\ c\nd, e=\"f\"";
     let scrape = Scrape::of(&telemetry, Timestamp::now());
     assert_eq!(
@@ -381,13 +381,13 @@ fn an_idle_lane_is_small() {
 #[test]
 fn rates_follow_the_counters() {
     let telemetry = Telemetry::new();
-    let lane = telemetry.start_lane("acme", Stream::Threats, "bus");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "bus"));
     let mut now = Timestamp::now();
     telemetry.sample_rates(now);
     let mut rates_after = |intervals, pulled, delivered| {
         for _ in 0..intervals {
-            lane.pull.records.fetch_add(pulled, Relaxed);
-            lane.send.delivered.fetch_add(delivered, Relaxed);
+            lane.pull.records.add(pulled);
+            lane.send.delivered.add(delivered);
             now = now.plus(Duration::from_secs(5));
             telemetry.sample_rates(now);
         }
@@ -420,7 +420,11 @@ fn a_large_scrape_comes_in_small_chunks_and_is_complete() {
     let telemetry = Arc::new(Telemetry::new());
     for number in 0..1_500 {
         for sink in ["a", "b"] {
-            telemetry.start_lane(&format!("p{number:04}"), Stream::Threats, sink).pull.requests.count("200");
+            telemetry
+                .start_lane(&LaneId::new(format!("p{number:04}"), Stream::Threats, sink))
+                .pull
+                .requests
+                .count("200");
         }
     }
     let now = Timestamp::from_micros(1_700_000_000_000_000);
@@ -448,12 +452,12 @@ fn skipped_records_are_described_with_their_reasons() {
 
 #[test]
 fn records_in_flight_are_requeued_once() {
-    let lane = LaneMetrics::new("acme", Stream::Threats, "bus");
-    lane.pull.records.fetch_add(20, Relaxed);
-    lane.send.delivered.fetch_add(5, Relaxed);
-    lane.send.dead_letters.fetch_add(1, Relaxed);
+    let lane = LaneMetrics::new(&LaneId::new("acme", Stream::Threats, "bus"));
+    lane.pull.records.add(20);
+    lane.send.delivered.add(5);
+    lane.send.dead_letters.add(1);
     lane.skip_records(SkipReason::Duplicate, 4);
     lane.requeue_in_flight();
     lane.requeue_in_flight();
-    assert_eq!((lane.pull.requeued.load(Relaxed), lane.skipped_total()), (10, 4));
+    assert_eq!((lane.pull.requeued.get(), lane.skipped_total()), (10, 4));
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store, StoredPart};
 use s1_forwarder_engine::console::{Client, ConsoleError, Endpoint};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneCheckpointError, LaneEnd};
 use s1_forwarder_engine::source::{TimeField, Window};
@@ -359,7 +359,7 @@ impl Job {
                 .detached(self.backfill.once_timeout, lane),
         );
         let exit = caught(AbortOnDropHandle::new(tokio::spawn(runner.run(None)))).await;
-        self.sink_proven.fetch_or(meter.metrics.send.delivered.load(Ordering::Relaxed) > 0, Ordering::Relaxed);
+        self.sink_proven.fetch_or(meter.metrics.send.delivered.get() > 0, Ordering::Relaxed);
         let failed = match exit {
             Ok(LaneEnd::Complete | LaneEnd::Drained | LaneEnd::Aborted) => None,
             Ok(LaneEnd::TakenOver) => Some("another process pulls this window".to_owned()),
@@ -369,7 +369,7 @@ impl Job {
             }
             Err(panic) => Some(format!("internal error: {panic}")),
         };
-        (failed, meter.metrics.send.dead_letters.load(Ordering::Relaxed))
+        (failed, meter.metrics.send.dead_letters.get())
     }
 
     /// Compares the settled records with the console's current count.
@@ -422,9 +422,8 @@ impl Job {
 
     /// Returns a meter that is on no status page and in no metric.
     fn meter(&self) -> Meter {
-        let LaneId { pipeline, stream, sink } = &self.spec.id;
         let sink_type = self.spec.sink.type_settings.name();
-        Meter::detached(&self.telemetry, pipeline, *stream, sink, sink_type, self.shared.options.clock)
+        Meter::detached(&self.telemetry, &self.spec.id, sink_type, self.shared.options.clock)
     }
 
     async fn checkpoint(&self, slice: usize) -> Result<Option<LaneCheckpoint>, BackfillError> {

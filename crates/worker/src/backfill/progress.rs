@@ -1,19 +1,18 @@
 //! Counts the progress of a backfill, which the command displays.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use s1_forwarder_engine::checkpoint::StoredPart;
-use s1_forwarder_telemetry::LaneMetrics;
+use s1_forwarder_telemetry::{Counter, LaneMetrics};
 
 use crate::usage::CommandUsage;
 
 /// Counters of a running backfill, for the display of its progress.
 #[derive(Debug, Default)]
 pub struct BackfillProgress {
-    total: AtomicU64,
-    settled_before: AtomicU64,
+    total: Counter,
+    settled_before: Counter,
     slices: Mutex<Vec<Arc<LaneMetrics>>>,
 }
 
@@ -34,11 +33,11 @@ pub struct Progress {
 
 impl BackfillProgress {
     pub(super) fn add_total(&self, total: u64) {
-        self.total.fetch_add(total, Ordering::Relaxed);
+        self.total.add(total);
     }
 
     pub(super) fn add_settled_before(&self, settled: u64) {
-        self.settled_before.fetch_add(settled, Ordering::Relaxed);
+        self.settled_before.add(settled);
     }
 
     pub(super) fn add_slice(&self, slice: Arc<LaneMetrics>) {
@@ -52,13 +51,11 @@ impl BackfillProgress {
 
     pub fn progress(&self) -> Progress {
         let slices = self.slices.lock();
-        let sum = |counter: fn(&LaneMetrics) -> &AtomicU64| {
-            slices.iter().map(|slice| counter(slice).load(Ordering::Relaxed)).sum::<u64>()
-        };
-        let settled_before = self.settled_before.load(Ordering::Relaxed);
+        let sum = |counter: fn(&LaneMetrics) -> &Counter| slices.iter().map(|slice| counter(slice).get()).sum::<u64>();
+        let settled_before = self.settled_before.get();
         let dead_letters = sum(|slice| &slice.send.dead_letters);
         Progress {
-            total: self.total.load(Ordering::Relaxed),
+            total: self.total.get(),
             settled: settled_before + sum(|slice| &slice.send.delivered) + dead_letters,
             settled_before,
             dead_letters,

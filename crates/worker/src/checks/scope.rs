@@ -1,7 +1,6 @@
 //! Compares the scope that the token of a pipeline can see with the scope that its file names, and warns.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_engine::console::Client;
@@ -101,7 +100,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
             for (stream, repair) in shared.warnings.clear_unseen(pipeline, &lane.console, &lanes, &state_flags, now) {
                 // `verify` compares all streams. The new scope's ledger does not have what was there before.
                 let compared_until = stream.is_none().then_some(now);
-                let is_of = |lane: &Arc<LaneMetrics>| stream.is_none_or(|stream| lane.stream == stream);
+                let is_of = |lane: &Arc<LaneMetrics>| stream.is_none_or(|stream| lane.id.stream == stream);
                 shared.running(&lanes).filter(is_of).for_each(|lane| lane.add_repair(repair.clone(), compared_until));
             }
             known.well_at = Instant::now();
@@ -115,7 +114,7 @@ pub async fn check(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, mut known: Kn
 
 /// Returns how often records of these lanes have vanished.
 fn vanished(shared: &Shared, lanes: &[Arc<LaneSpec>]) -> u64 {
-    shared.running(lanes).map(|lane| lane.pull.vanished.load(Ordering::Relaxed)).sum()
+    shared.running(lanes).map(|lane| lane.pull.vanished.get()).sum()
 }
 
 /// Returns the earliest such time of these lanes: records that one of them has not read are not settled.
@@ -254,7 +253,7 @@ mod tests {
             shared.warnings.show(&shared.telemetry);
             metrics.warnings().unseen.is_some()
         };
-        let vanish = || metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
+        let vanish = || metrics.pull.vanished.add(1);
         let (known, pause) = check(shared.clone(), lanes.clone(), KnownScope::default()).await;
         assert!(!known.is_outdated(&shared, &lanes));
         sleep(pause / 2).await;

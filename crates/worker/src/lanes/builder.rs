@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkContext};
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::console::{Client, ConsoleSettings, Limiters};
 use s1_forwarder_engine::dead_letters::DeadLetters;
 use s1_forwarder_engine::delivery::throttle::Throttle;
@@ -174,8 +173,7 @@ impl LaneBuilder {
     /// name.
     pub fn meter(&self, spec: &LaneSpec) -> Meter {
         let sink_type = spec.sink.type_settings.name();
-        let LaneId { pipeline, stream, sink } = &spec.id;
-        let meter = Meter::start(&self.telemetry, pipeline, *stream, sink, sink_type, self.options.clock);
+        let meter = Meter::start(&self.telemetry, &spec.id, sink_type, self.options.clock);
         self.dead_letters.show(&meter.metrics);
         meter
     }

@@ -1,7 +1,6 @@
 //! Keeps one lane running: it builds the lane, waits until it may begin, and starts it again.
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -378,10 +377,9 @@ impl Progress {
     /// Returns the present progress. Pulling is progress only while nothing fails: a lane that tests whether its sink
     /// is available again pulls each time.
     fn updated(&self, metrics: &LaneMetrics) -> Self {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
-            pulled: if metrics.state().is_up() { count(&metrics.pull.records) } else { self.pulled },
-            settled: count(&metrics.send.delivered) + count(&metrics.send.dead_letters),
+            pulled: if metrics.state().is_up() { metrics.pull.records.get() } else { self.pulled },
+            settled: metrics.send.delivered.get() + metrics.send.dead_letters.get(),
             complete_until: metrics.complete_until(),
         }
     }
@@ -389,7 +387,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
     use http::StatusCode;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::source::PullSettings;
 use s1_forwarder_engine::{console, transform};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_telemetry::lane_span;
 use tracing::Span;
 
@@ -54,6 +54,6 @@ impl LaneSpec {
 
     /// Returns the span of everything that is done for the lane: its log lines carry the lane's name.
     pub fn span(&self) -> Span {
-        lane_span(&self.id.pipeline, self.id.stream, &self.id.sink)
+        lane_span(&self.id)
     }
 }

@@ -9,8 +9,8 @@ use s1_forwarder_destinations::{BuildError, SharedSinkResources, SinkSettings};
 use s1_forwarder_engine::source::Enrichment;
 use s1_forwarder_engine::transform::{Labels, OcsfVersion, Schema};
 use s1_forwarder_engine::{console, source, transform};
-use s1_forwarder_record::{Stream, Timestamp};
-use s1_forwarder_settings::{Id, Period, Tls, check_name, check_token};
+use s1_forwarder_record::{Stream, Timestamp, check_name};
+use s1_forwarder_settings::{Id, Period, Tls, check_token};
 
 use super::problem::{Place, Problem, Severity};
 use super::yaml::Node;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use s1_forwarder_destinations::SinkSettings;
 use s1_forwarder_engine::{console, source, transform};
-use s1_forwarder_settings::{SECRET_REF, SHELL_PATH_ADVICE, SecretObject, check_name, is_shell_path};
+use s1_forwarder_record::check_name;
+use s1_forwarder_settings::{SECRET_REF, SHELL_PATH_ADVICE, SecretObject, is_shell_path};
 use serde::Deserialize;
 
 use super::forms::Forms;

@@ -36,9 +36,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_destinations::{SharedSinkResources, SinkContext, SinkSettings};
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::{console, source, transform};
-use s1_forwarder_record::Stream;
+use s1_forwarder_record::{LaneId, Stream};
 use s1_forwarder_settings::Period;
 
 pub use case::Case;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use s1_forwarder_engine::checkpoint::{
-    Append, CheckpointKey, CheckpointUpdate, JournalChange, LaneId, StateError, Store, StoredPart,
+    Append, CheckpointKey, CheckpointUpdate, JournalChange, StateError, Store, StoredPart,
 };
 use s1_forwarder_engine::lane::{LaneCheckpoint, claim_copy};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::Access;
 use s1_forwarder_telemetry::usage::Usage;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::lane::LaneCheckpoint;
+use s1_forwarder_record::LaneId;
 
 use crate::lanes::spec::LaneSpec;
 use crate::pipeline::{Loaded, Pipeline};

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{StateError, Store, StoredPart};
 use s1_forwarder_engine::lane::{ConsecutiveRefusals, LaneCheckpoint};
 use s1_forwarder_failure::{Failure, LastFailure, Side};
-use s1_forwarder_record::Timestamp;
+use s1_forwarder_record::{LaneId, Timestamp};
 use s1_forwarder_settings::Period;
 use s1_forwarder_telemetry::{LaneChange, Meter};
 use sha2::{Digest, Sha256};

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use s1_forwarder_engine::checkpoint::{LaneId, StateError, Store};
+use s1_forwarder_engine::checkpoint::{StateError, Store};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_record::LaneId;
 
 use super::known::{AGAIN_AFTER_ORPHANS, MAX_ORPHANS, Origin};
 use super::{Beginning, Renames, load};

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store};
 use s1_forwarder_failure::Failure;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::{Access, StoreLocation};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -142,7 +143,7 @@ async fn serve_once(shared: &Shared, retries: &mpsc::Sender<Vec<LaneId>>) -> Res
         let CheckpointKey { lane, .. } = &key;
         let served = match &request {
             LaneRequest::Rename(from) => rename(shared, from, lane).await,
-            LaneRequest::Retry if shared.telemetry.lane(&lane.pipeline, lane.stream, &lane.sink).is_some() => {
+            LaneRequest::Retry if shared.telemetry.lane(lane).is_some() => {
                 retried.push(key);
                 continue;
             }

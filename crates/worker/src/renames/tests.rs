@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use s1_forwarder_engine::checkpoint::ledger::Ledger;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, MemoryStore};
 use s1_forwarder_engine::source::SourcePosition;
-use s1_forwarder_record::{Clock, Timestamp};
+use s1_forwarder_record::{Clock, LaneId, Timestamp};
 use s1_forwarder_state::{FileStore, StoreLocation};
 use s1_forwarder_telemetry::usage::{CountedTime, Delta, Usage};
 use s1_forwarder_telemetry::{LaneState, LaneStateKind, Telemetry};
@@ -50,9 +50,7 @@ impl Fixture {
         let shared = Shared::with_store(store.clone(), options, Arc::new(Telemetry::new()));
         let meter = Meter::detached(
             &shared.telemetry,
-            "corp",
-            s1_forwarder_record::Stream::Threats,
-            "siem",
+            &LaneId::new("corp", s1_forwarder_record::Stream::Threats, "siem"),
             "http",
             Clock::System,
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s1_forwarder_engine::checkpoint::LaneId;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_state::StoreLocation;
 use tokio::time::Instant;
 

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError};
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::kubernetes::KubernetesError;
 use s1_forwarder_telemetry::{ClusterView, FileStatus, PipelineState};
 use tokio::sync::mpsc;
@@ -24,7 +25,6 @@ use self::api::Api;
 use self::status::Status;
 use super::cluster;
 use super::shared::Shared;
-use super::usage::id_of;
 use crate::pipeline::Resources;
 use crate::pipeline::resource::{CHECKPOINTS, ResourceState};
 
@@ -133,7 +133,7 @@ impl Reporter {
             warn_of_annotation(before.as_deref(), resource);
             if is_new(before.as_ref().map(|before| &before.retry), resource.retry.as_ref()) {
                 let lanes = self.shared.telemetry.lanes_of(&file.pipeline);
-                retried.extend(lanes.iter().map(|lane| id_of(lane)));
+                retried.extend(lanes.iter().map(|lane| lane.id.clone()));
             }
             due.extend(self.due(path, resource, &file).map(|request| (path.clone(), resource.clone(), request)));
         }

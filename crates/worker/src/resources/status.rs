@@ -1,7 +1,6 @@
 //! Makes the status of a `Pipeline` resource from the worker's reports about its file and its lanes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use s1_forwarder_failure::FailureKind;
@@ -135,8 +134,8 @@ impl Status {
 impl LaneStatus {
     fn of(metrics: &Arc<LaneMetrics>, state: &LaneState, now: Timestamp) -> Self {
         Self {
-            stream: metrics.stream.name(),
-            sink: metrics.sink.clone(),
+            stream: metrics.id.stream.name(),
+            sink: metrics.id.sink.clone(),
             state: state.name(),
             error: state.error().map(str::to_owned),
             progress: Progress::of(std::slice::from_ref(metrics), now),
@@ -152,8 +151,8 @@ impl Progress {
             lag_seconds: complete_until.map(|until| now.since(until).as_secs()),
             complete_until: complete_until.map(seconds),
             last_success: lanes.iter().filter_map(|lane| lane.last_success()).max().map(seconds),
-            delivered: lanes.iter().map(|lane| lane.send.delivered.load(Relaxed)).sum(),
-            dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.load(Relaxed)).sum(),
+            delivered: lanes.iter().map(|lane| lane.send.delivered.get()).sum(),
+            dead_letters: lanes.iter().map(|lane| lane.send.dead_letters.get()).sum(),
             // Unknown without lanes, as for a paused pipeline: its dead letters stay.
             dead_letters_stored: lanes
                 .iter()
@@ -185,7 +184,7 @@ impl View<'_> {
         let lanes = self.lanes.iter().map(|lane| &**lane).zip(self.states);
         let mut failing = lanes.filter(|(lane, state)| is_such(lane, state));
         let (lane, state) = failing.next()?;
-        let mut message = format!("{}/{}: {}", lane.stream.name(), lane.sink, state.error().unwrap_or_default());
+        let mut message = format!("{}/{}: {}", lane.id.stream.name(), lane.id.sink, state.error().unwrap_or_default());
         let more = failing.count();
         if more > 0 {
             let what = if state.is_up() { "wait" } else { "fail" };
@@ -358,7 +357,7 @@ impl View<'_> {
             0 => String::new(),
             more => format!(" (lanes: {})", more + 1),
         };
-        Some((format!("{}/{}", lane.stream.name(), lane.sink), text, lanes))
+        Some((format!("{}/{}", lane.id.stream.name(), lane.id.sink), text, lanes))
     }
 
     /// Judges whether the console shows new records. It may have none, or the token may not see them any more.
@@ -372,7 +371,7 @@ impl View<'_> {
                 Some(newest) => format!("the console has shown nothing new since {newest}"),
                 None => "the console has never shown a record".to_owned(),
             };
-            let mut message = format!("{}/{}: {what}", first.stream.name(), first.sink);
+            let mut message = format!("{}/{}: {what}", first.id.stream.name(), first.id.sink);
             let more = silent().count() - 1;
             if more > 0 {
                 message.push_str(&format!(" (silent lanes: {})", more + 1));
@@ -408,7 +407,7 @@ fn has_answer(state: &LaneState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s1_forwarder_record::Stream;
+    use s1_forwarder_record::{LaneId, Stream};
     use s1_forwarder_telemetry::{Misconfiguration, NewTokenProblem, Verification};
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
@@ -418,7 +417,7 @@ mod tests {
     }
 
     fn lane(stream: Stream, state: impl Into<LaneState>) -> Arc<LaneMetrics> {
-        let lane = LaneMetrics::new("acme.console", stream, "siem");
+        let lane = LaneMetrics::new(&LaneId::new("acme.console", stream, "siem"));
         lane.show(NOW, state.into());
         Arc::new(lane)
     }
@@ -601,7 +600,7 @@ mod tests {
         let first = status(&running, &lanes);
         assert_eq!(first.conditions[0].last_transition_time, "2027-01-15T08:00:00Z");
         let later = NOW.plus(Duration::from_mins(1));
-        lanes[0].send.delivered.store(5, Relaxed);
+        lanes[0].send.delivered.add(5);
         lanes[0].set_complete_until(NOW);
         let second = Status::of(&running, &lanes, TokenStatus::default(), "worker-1", &first.conditions, later);
         assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
-use s1_forwarder_record::Timestamp;
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store, StoredPart};
+use s1_forwarder_record::{LaneId, Timestamp};
 use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::LaneMetrics;
 use s1_forwarder_telemetry::usage::{CountedTime, Delta, OwnClock};
@@ -64,7 +64,7 @@ impl CommandUsage {
     /// Takes what a lane of the command has counted since the last time: `part` is [`StoredPart::Usage`], or
     /// [`StoredPart::BackfillUsage`].
     pub fn take(&self, metrics: &LaneMetrics, part: StoredPart) {
-        self.add(super::id_of(metrics), part, &metrics.usage.take());
+        self.add(metrics.id.clone(), part, &metrics.usage.take());
     }
 
     pub fn add(&self, lane: LaneId, part: StoredPart, delta: &Delta) {

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, StoredPart, with_lane};
-use s1_forwarder_record::{Clock, Timestamp};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, StoredPart, with_lane};
+use s1_forwarder_record::{Clock, LaneId, Timestamp};
 use s1_forwarder_telemetry::usage::{ClockError, CountedTime, Counts, Delta, OwnClock, Usage, UsageError};
 use s1_forwarder_telemetry::{LaneMetrics, Telemetry, UsageWrite, lane_span};
 use tokio::sync::Semaphore;
@@ -189,7 +189,7 @@ impl UsageWriter {
     /// Notes that the worker no longer runs the lane, and stores its counts until `deadline`, or soon after. `is_held`
     /// is true if no other worker has taken the lane over.
     pub async fn end(&self, metrics: &LaneMetrics, is_held: bool, deadline: Instant) {
-        let id = id_of(metrics);
+        let id = &metrics.id;
         let ended = metrics.usage.end().filter(|_| is_held);
         let is_known = metrics.last_success().is_some() || metrics.usage.has_pending();
         if let Some((since, shard)) = ended.filter(|_| is_known) {
@@ -307,7 +307,7 @@ impl UsageWriter {
             if failed <= MAX_NAMED {
                 span_of(&lane).in_scope(|| {
                     warn!(
-                        error = whole(&error, &id_of(&lane), &self.state_flags),
+                        error = whole(&error, &lane.id, &self.state_flags),
                         "what the lane did cannot be stored: it is kept in memory and tried again"
                     )
                 });
@@ -347,7 +347,7 @@ impl UsageWriter {
             lane.usage.set_unreadable(self.clock.now());
             unreadable += 1;
             if unreadable <= MAX_NAMED {
-                let error = whole(&error, &id_of(&lane), &self.state_flags);
+                let error = whole(&error, &lane.id, &self.state_flags);
                 span.in_scope(|| warn!(error, "what the lane did before cannot be read: `report` lacks it"));
             }
         }
@@ -466,16 +466,12 @@ fn decode_of(metrics: &LaneMetrics, stored: &[u8], since: Timestamp) -> Result<U
     if stored.is_empty() && metrics.had_settled() { Ok(Usage::removed(since)) } else { decode(stored) }
 }
 
-pub(super) fn id_of(metrics: &LaneMetrics) -> LaneId {
-    LaneId { pipeline: metrics.pipeline.clone(), stream: metrics.stream, sink: metrics.sink.clone() }
-}
-
 fn key_of(metrics: &LaneMetrics) -> CheckpointKey {
-    CheckpointKey { lane: id_of(metrics), part: StoredPart::Usage }
+    CheckpointKey { lane: metrics.id.clone(), part: StoredPart::Usage }
 }
 
 fn span_of(metrics: &LaneMetrics) -> tracing::Span {
-    lane_span(&metrics.pipeline, metrics.stream, &metrics.sink)
+    lane_span(&metrics.id)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointUpdate, MemoryStore, Store};
-use s1_forwarder_record::{Clock, Stream};
+use s1_forwarder_record::{Clock, LaneId, Stream};
 use s1_forwarder_telemetry::{LaneState, LaneStateKind, Telemetry};
 use tokio::time::advance;
 
@@ -74,7 +74,7 @@ impl Store for LossyStore {
 fn process(store: &Arc<LossyStore>, clock: Clock) -> (Arc<Shared>, Arc<LaneMetrics>) {
     let telemetry = Arc::new(Telemetry::new());
     let shared = Shared::with_store(store.clone(), Options { clock, ..Options::default() }, telemetry.clone());
-    let lane = telemetry.start_lane("acme", Stream::Threats, "siem");
+    let lane = telemetry.start_lane(&LaneId::new("acme", Stream::Threats, "siem"));
     shared.usage.begin(&lane, 0);
     (shared, lane)
 }
@@ -246,7 +246,7 @@ async fn writes_without_an_answer_keep_no_other_lane_from_being_written() {
     let (shared, first) = process(&store, Clock::simulated(START));
     count(&shared, &first, 1);
     for number in 1..30 {
-        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        let lane = shared.telemetry.start_lane(&LaneId::new(format!("customer-{number}"), Stream::Threats, "siem"));
         shared.usage.begin(&lane, 0);
         count(&shared, &lane, 1);
     }
@@ -266,7 +266,7 @@ async fn ten_thousand_idle_lanes_write_seldom() {
     let (shared, first) = process(&store, clock);
     let idle = 100;
     for number in 1..idle {
-        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        let lane = shared.telemetry.start_lane(&LaneId::new(format!("customer-{number}"), Stream::Threats, "siem"));
         shared.usage.begin(&lane, 0);
         lane.succeeded(START);
     }
@@ -374,7 +374,7 @@ async fn last_writes_end_with_the_shutdown_timeout_and_those_that_are_missing_ar
     let (shared, first) = process(&store, Clock::simulated(START));
     let mut lanes = vec![first];
     for number in 1..1_000 {
-        let lane = shared.telemetry.start_lane(&format!("customer-{number}"), Stream::Threats, "siem");
+        let lane = shared.telemetry.start_lane(&LaneId::new(format!("customer-{number}"), Stream::Threats, "siem"));
         shared.usage.begin(&lane, 0);
         lanes.push(lane);
     }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Sum};
 use s1_forwarder_engine::console::{Client, ConsoleError};
 use s1_forwarder_engine::lane::LaneBudget;
 use s1_forwarder_engine::source::{
     Action, ConsoleHabits, Poll, PullSettings, PulledPage, PulledRecord, SourcePosition, TimeField, Window,
 };
-use s1_forwarder_record::{Identity, Stream, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_settings::FullJitter;
 use s1_forwarder_telemetry::Meter;
 use tokio::time::{Instant, sleep};

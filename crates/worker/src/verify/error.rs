@@ -2,9 +2,10 @@
 
 use std::io;
 
-use s1_forwarder_engine::checkpoint::{LaneId, StateError};
+use s1_forwarder_engine::checkpoint::StateError;
 use s1_forwarder_engine::console::ConsoleError;
 use s1_forwarder_engine::lane::LaneCheckpointError;
+use s1_forwarder_record::LaneId;
 use s1_forwarder_settings::ClientError;
 
 use crate::lanes::builder::BuildLaneError;

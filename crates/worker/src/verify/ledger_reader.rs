@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, Ledger, LedgerTotals, Sum};
-use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointBackend, CheckpointKey, StateError, Store, StoredPart};
 use s1_forwarder_engine::lane::LaneCheckpoint;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Stream, Timestamp};
 
 use super::completeness::window;
 use super::error::VerifyError;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use s1_forwarder_engine::checkpoint::CheckpointBackend;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
-use s1_forwarder_engine::checkpoint::{CheckpointBackend, LaneId};
-use s1_forwarder_record::Timestamp;
+use s1_forwarder_record::{LaneId, Timestamp};
 use s1_forwarder_state::StoreLocation;
 use s1_forwarder_telemetry::{LaneMetrics, LaneStateKind, Meter, Verification};
 use tracing::{Instrument, debug, warn};
@@ -78,7 +78,7 @@ pub async fn check_ledgers(shared: Arc<Shared>, lanes: Vec<Arc<LaneSpec>>, is_fi
 }
 
 fn metrics_of(shared: &Shared, spec: &LaneSpec) -> Option<Arc<LaneMetrics>> {
-    shared.telemetry.lane(&spec.id.pipeline, spec.id.stream, &spec.id.sink)
+    shared.telemetry.lane(&spec.id)
 }
 
 fn has_repairs(shared: &Shared, spec: &LaneSpec) -> bool {

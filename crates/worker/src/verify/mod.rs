@@ -16,14 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StoredPart};
 use s1_forwarder_engine::lane::{LaneCheckpoint, LaneEnd};
 use s1_forwarder_engine::source::{PullSettings, RecordFilter};
 use s1_forwarder_failure::catch_panic::caught;
-use s1_forwarder_record::{Identity, Stream, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Stream, Timestamp};
 use s1_forwarder_settings::ClientError;
 use s1_forwarder_telemetry::usage::Delta;
-use s1_forwarder_telemetry::{Meter, Telemetry};
+use s1_forwarder_telemetry::{Counter, Meter, Telemetry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -252,7 +252,7 @@ fn checker(shared: &Shared, selected: &Selected, spec: &LaneSpec) -> Result<Comp
     let id = &spec.id;
     let client = shared.lane_builder.client(&id.pipeline, &spec.console)?;
     let kind = spec.sink.type_settings.name();
-    let meter = Meter::detached(&shared.telemetry, &id.pipeline, id.stream, &id.sink, kind, shared.options.clock);
+    let meter = Meter::detached(&shared.telemetry, id, kind, shared.options.clock);
     let random = shared.lane_builder.fork_random();
     Ok(CompletenessChecker::new(client, meter, &spec.pull, id.clone(), selected.once_timeout, random))
 }
@@ -549,17 +549,15 @@ impl Redelivery<'_> {
     /// Delivers the records. Returns their numbers, or why not all were delivered.
     async fn run(self, usage: &CommandUsage, stop: &CancellationToken) -> Result<Redelivered, String> {
         let Self { shared, spec, pull, key, wanted, timeout } = self;
-        let LaneId { pipeline, stream, sink } = &spec.id;
         let kind = spec.sink.type_settings.name();
-        let meter = Meter::detached(&shared.telemetry, pipeline, *stream, sink, kind, shared.options.clock);
+        let meter = Meter::detached(&shared.telemetry, &spec.id, kind, shared.options.clock);
         let spec = LaneSpec { pull: Arc::new(pull), ..spec.clone() };
         let lane = DetachedLane { key, meter: meter.clone(), wanted, sink_proven: false };
         let runner = LaneRunner::of(Arc::new(spec), shared.clone(), stop.child_token()).detached(timeout, lane);
         let exit = caught(AbortOnDropHandle::new(tokio::spawn(Box::new(runner).run(None)))).await;
         let metrics = &meter.metrics;
         usage.take(metrics, StoredPart::Usage);
-        let [delivered, dead_letters] =
-            [&metrics.send.delivered, &metrics.send.dead_letters].map(|count| count.load(Ordering::Relaxed));
+        let [delivered, dead_letters] = [&metrics.send.delivered, &metrics.send.dead_letters].map(Counter::get);
         match exit {
             Ok(LaneEnd::Complete) => Ok(Redelivered { delivered, dead_letters }),
             Ok(_) => Err(metrics.last_error().map_or("stopped".to_owned(), |(_, error)| error)),

@@ -150,10 +150,11 @@ impl DatadogSettings {
 
     /// Returns the members that are equal in every log of a lane.
     fn constant_members(&self, context: &SinkContext) -> Result<String, BuildError> {
-        let mut tags = BTreeMap::from([("pipeline", context.pipeline.clone()), ("stream", context.stream.to_string())]);
+        let mut tags =
+            BTreeMap::from([("pipeline", context.lane.pipeline.clone()), ("stream", context.lane.stream.to_string())]);
         tags.extend(context.labels.iter().map(|(name, value)| (name.as_str(), value.clone())));
         if self.content == Content::Integration {
-            tags.insert("endpoint", DATADOG.name_of(context.stream)?.to_owned());
+            tags.insert("endpoint", DATADOG.name_of(context.lane.stream)?.to_owned());
         }
         for (name, value) in &self.tags {
             tags.insert(name, context.fill("tags", value)?);
@@ -165,8 +166,8 @@ impl DatadogSettings {
             json!(self.service),
             json!(self.hostname.as_deref().unwrap_or(context.hostname())),
             json!(tags.join(",")),
-            json!(context.pipeline),
-            context.stream
+            json!(context.lane.pipeline),
+            context.lane.stream
         ))
     }
 }

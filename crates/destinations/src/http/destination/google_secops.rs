@@ -195,7 +195,7 @@ impl GoogleSecopsSettings {
                     .map_err(|_| BuildError::value("location", "not the name of a region"))?
             }
         };
-        let default = GOOGLE_SECOPS.name(context.stream).unwrap_or_default();
+        let default = GOOGLE_SECOPS.name(context.lane.stream).unwrap_or_default();
         let log_type = context.fill("log_type", self.log_type.as_deref().unwrap_or(default))?;
         let log_type = segment("log_type", &log_type)?;
         let version = id_segment("api_version", &self.api_version, "`v1alpha`")?;
@@ -216,7 +216,7 @@ impl GoogleSecopsSettings {
 
     /// Returns the part of each log after the id.
     fn log_end(&self, context: &SinkContext) -> String {
-        let labels = [("pipeline", context.pipeline.as_str()), ("stream", context.stream.name())];
+        let labels = [("pipeline", context.lane.pipeline.as_str()), ("stream", context.lane.stream.name())];
         let own = context.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let own = own.filter(|(name, _)| !matches!(*name, "event_id" | "pipeline" | "stream"));
         let labels = labels.into_iter().chain(own);

@@ -130,13 +130,16 @@ impl DestinationType for LogscaleSettings {
 
 impl LogscaleSettings {
     fn structured(&self, context: &SinkContext) -> Result<Structured, BuildError> {
-        let default = BTreeMap::from([("sourcetype".to_owned(), format!("sentinelone:{}", context.stream.singular()))]);
+        let default =
+            BTreeMap::from([("sourcetype".to_owned(), format!("sentinelone:{}", context.lane.stream.singular()))]);
         let mut tags = BTreeMap::new();
         for (name, value) in self.tags.as_ref().unwrap_or(&default) {
             tags.insert(name, context.fill("tags", value)?);
         }
-        let mut origin =
-            vec![("pipeline".to_owned(), context.pipeline.clone()), ("stream".to_owned(), context.stream.to_string())];
+        let mut origin = vec![
+            ("pipeline".to_owned(), context.lane.pipeline.clone()),
+            ("stream".to_owned(), context.lane.stream.to_string()),
+        ];
         origin.extend(context.labels.iter().map(|(name, value)| (format!("label.{name}"), value.clone())));
         Ok(Structured {
             open: format!(r#"[{{"tags":{},"events":["#, json!(tags)),

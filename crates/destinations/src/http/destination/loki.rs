@@ -141,8 +141,8 @@ impl DestinationType for LokiSettings {
 impl LokiSettings {
     fn labels(&self, context: &SinkContext) -> Result<BTreeMap<String, String>, BuildError> {
         let mut labels = BTreeMap::from([
-            ("pipeline".to_owned(), context.pipeline.clone()),
-            ("stream".to_owned(), context.stream.to_string()),
+            ("pipeline".to_owned(), context.lane.pipeline.clone()),
+            ("stream".to_owned(), context.lane.stream.to_string()),
         ]);
         labels.extend(context.labels.iter().map(|(name, value)| (label_name(name), value.clone())));
         for (name, template) in &self.labels {

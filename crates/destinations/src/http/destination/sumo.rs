@@ -131,7 +131,7 @@ impl SumoSettings {
         };
         let mut all_fields = self.fields.clone();
         if self.content == Content::Integration {
-            for (name, value) in cloud_siem_fields(SUMO.name_of(context.stream)?) {
+            for (name, value) in cloud_siem_fields(SUMO.name_of(context.lane.stream)?) {
                 all_fields.entry(name.to_owned()).or_insert_with(|| value.to_owned());
             }
         }

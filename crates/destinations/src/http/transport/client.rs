@@ -39,9 +39,10 @@ impl SinkClient {
         context: &SinkContext,
     ) -> Result<Self, BuildError> {
         let client = RenewableClient::new(settings)?;
-        for (name, text) in
-            [("x-s1-forwarder-pipeline", context.pipeline.as_str()), ("x-s1-forwarder-stream", context.stream.name())]
-        {
+        for (name, text) in [
+            ("x-s1-forwarder-pipeline", context.lane.pipeline.as_str()),
+            ("x-s1-forwarder-stream", context.lane.stream.name()),
+        ] {
             let value = HeaderValue::from_str(text)
                 .map_err(|_| BuildError::value("name", "not a pipeline name that a header can carry"))?;
             headers.insert(HeaderName::from_static(name), value);

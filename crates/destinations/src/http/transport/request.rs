@@ -62,7 +62,7 @@ impl<D: Destination> HttpSink<D> {
     ) -> Result<Self, BuildError> {
         let Parts { auth, headers, addresses } = parts;
         // Each lane begins with another address, so that lanes share them.
-        let addresses = Failover::new(addresses, &(&context.pipeline, context.stream.name()));
+        let addresses = Failover::new(addresses, &(&context.lane.pipeline, context.lane.stream.name()));
         Ok(Self {
             limits: Limits { framing: framing_bytes(&addresses.in_use().destination), ..common.limits(defaults) },
             compression: common.compression(defaults),

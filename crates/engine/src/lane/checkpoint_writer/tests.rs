@@ -5,13 +5,13 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use s1_forwarder_failure::FailureKind;
-use s1_forwarder_record::{Stream, Timestamp};
+use s1_forwarder_record::{LaneId, Stream, Timestamp};
 use s1_forwarder_telemetry::{LaneStateKind, Telemetry};
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::checkpoint::MemoryStore;
 use crate::checkpoint::ledger::Ledger;
-use crate::checkpoint::{LaneId, MemoryStore};
 use crate::lane::LaneEnd;
 use crate::lane::verdict::Exit;
 use crate::source::SourcePosition;
@@ -79,7 +79,12 @@ fn writer_with_seed(
 ) -> (Arc<Memory>, CheckpointWriter, LaneCheckpoint) {
     let failures = Mutex::new(failures.into_iter().collect());
     let store = Arc::new(Memory { failures, write_time, ..Memory::default() });
-    let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", Stream::Activities, "siem", "test", Clock::System);
+    let meter = Meter::start(
+        &Arc::new(Telemetry::new()),
+        &LaneId::new("acme", Stream::Activities, "siem"),
+        "test",
+        Clock::System,
+    );
     let random = fastrand::Rng::with_seed(seed);
     let main = BackendWriter::new(store.clone(), lane(), INTERVAL, random);
     let since = Timestamp::default();

@@ -1,5 +1,3 @@
-use std::sync::atomic::Ordering;
-
 use tokio::time::timeout;
 
 use super::*;
@@ -18,7 +16,7 @@ async fn with_unstored_events(store: &Arc<MemoryStore>) -> (RunningLane, Box<Ope
     let mut open = running.lane.open().await.unwrap();
     open.checkpoint.settled = 7;
     open.writer.events_settled(false);
-    running.lane.metrics().pull.records.fetch_add(5, Ordering::Relaxed);
+    running.lane.metrics().pull.records.add(5);
     (running, open)
 }
 
@@ -40,7 +38,7 @@ async fn a_lane_that_pauses_has_stored_what_was_settled_and_requeued_the_rest() 
         let step = running.after_failure(open, 0, SideFailure { side, failure: failure.clone() }).await;
         let LaneStep::Wait(_, next) = step else { panic!("it polls again after {failure:?}") };
         assert!(next.at > Instant::now(), "{failure:?}");
-        assert_eq!((stored(&store), metrics.pull.requeued.load(Ordering::Relaxed)), (7, 5), "{failure:?}");
+        assert_eq!((stored(&store), metrics.pull.requeued.get()), (7, 5), "{failure:?}");
     }
 }
 
@@ -96,5 +94,5 @@ async fn a_poll_that_is_stopped_leaves_nothing_in_flight() {
     let metrics = running.lane.metrics().clone();
     running.stop.cancel();
     assert!(matches!(running.poll(open, 0).await, LaneStep::Wait(..)));
-    assert_eq!(metrics.pull.requeued.load(Ordering::Relaxed), 5);
+    assert_eq!(metrics.pull.requeued.get(), 5);
 }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
@@ -190,7 +189,7 @@ impl Selection {
                 return shown;
             }
             Decision::Requeue => {
-                self.meter.metrics.pull.requeued.fetch_add(1, Ordering::Relaxed);
+                self.meter.metrics.pull.requeued.add(1);
                 return shown;
             }
         };
@@ -322,12 +321,12 @@ impl Selection {
 
     /// Counts an interval with known records for which the console counts none.
     pub fn count_vanished(&self) {
-        self.meter.metrics.pull.vanished.fetch_add(1, Ordering::Relaxed);
+        self.meter.metrics.pull.vanished.add(1);
     }
 
     /// Counts the records of an answer, before any of them is accepted.
     pub fn count_pulled(&self, shown: usize) {
-        self.meter.metrics.pull.records.fetch_add(shown as u64, Ordering::Relaxed);
+        self.meter.metrics.pull.records.add(shown as u64);
     }
 
     /// Forgets the records that no pager can meet again, after an ordered page of `shown` records up to `newest`. A
@@ -389,7 +388,7 @@ impl Selection {
 mod tests {
     use super::*;
     use crate::source::SourcePosition;
-    use s1_forwarder_record::{Clock, Stream};
+    use s1_forwarder_record::{Clock, LaneId, Stream};
     use s1_forwarder_telemetry::Telemetry;
 
     fn time(second: usize) -> Timestamp {
@@ -416,7 +415,8 @@ mod tests {
         let mut position = SourcePosition::starting_at(time(since));
         position.add_passes(&pull.passes());
         let context = PollContext { start: time(1_000_000), ..PollContext::default() };
-        let meter = Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System);
+        let meter =
+            Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", pull.stream, "siem"), "test", Clock::System);
         let host = "console.example".into();
         let pass = pull.passes().remove(0);
         let baseline = position.baseline(&pull.passes(), context).unwrap();

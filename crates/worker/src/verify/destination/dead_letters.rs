@@ -5,10 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour};
-use s1_forwarder_engine::checkpoint::{CheckpointKey, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, StateError, Store, StoredPart};
 use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
 use s1_forwarder_engine::sink::lookup::{IdentitySorter, SortedIdentities};
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Timestamp};
 use s1_forwarder_state::dead_letters::{self, DeadLetterPartition, StoredDeadLetter};
 use s1_forwarder_telemetry::usage::Usage;
 
@@ -50,8 +50,7 @@ impl LaneDeadLetters {
         let mut are_former: HashMap<LaneId, bool> = HashMap::new();
         for mut partition in partitions(options).await? {
             while let Some(stored) = partition.next().await {
-                let (_, StoredDeadLetter { time, pipeline, stream, sink, identity, .. }) = stored.map_err(unread)?;
-                let of = LaneId { pipeline, stream, sink };
+                let (_, StoredDeadLetter { time, lane: of, identity, .. }) = stored.map_err(unread)?;
                 if of == *lane {
                     read += u64::from(time >= since);
                     own.add(identity).map_err(unread)?;

@@ -24,13 +24,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use s1_forwarder_engine::checkpoint::Store;
 use s1_forwarder_engine::checkpoint::ledger::{Accounting, Hour, MAX_UNSTORED, Sum};
-use s1_forwarder_engine::checkpoint::{LaneId, Store};
 use s1_forwarder_engine::lane::{KeptDeadLetters, LaneCheckpoint};
 use s1_forwarder_engine::sink::lookup::{Lookup, Retention};
 use s1_forwarder_engine::source::{PassKeys, PullSettings, Since};
 use s1_forwarder_engine::transform::{Origin, RedactionKeys, Transformer};
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Timestamp};
 use s1_forwarder_telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;

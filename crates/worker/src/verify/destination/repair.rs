@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
-use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, LaneId, StateError, Store, StoredPart};
+use s1_forwarder_engine::checkpoint::{CheckpointKey, CheckpointUpdate, StateError, Store, StoredPart};
 use s1_forwarder_engine::sink::lookup::{Inconclusive, Lookup};
 use s1_forwarder_engine::source::RecordFilter;
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use s1_forwarder_engine::checkpoint::LaneId;
 use s1_forwarder_engine::checkpoint::ledger::Hour;
-use s1_forwarder_record::{Identity, Timestamp};
+use s1_forwarder_record::{Identity, LaneId, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::owed_reader::Owed;

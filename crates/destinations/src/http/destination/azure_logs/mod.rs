@@ -219,7 +219,7 @@ impl DestinationType for AzureLogsSettings {
         let form = match self.content {
             Content::Forwarder => Form::Own(Row::new(context)),
             Content::Integration => {
-                let declared = declared(context.stream).ok_or_else(|| BuildError::value("streams", NO_COLUMNS))?;
+                let declared = declared(context.lane.stream).ok_or_else(|| BuildError::value("streams", NO_COLUMNS))?;
                 Form::Declared(declared)
             }
         };
@@ -265,8 +265,8 @@ impl DestinationType for AzureLogsSettings {
             client: LookupClient::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             url: base.join(&format!("v1/workspaces/{workspace}/query")),
             table: table.to_owned(),
-            pipeline: context.pipeline.clone(),
-            stream: context.stream.name(),
+            pipeline: context.lane.pipeline.clone(),
+            stream: context.lane.stream.name(),
             visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
         })))
@@ -281,7 +281,7 @@ impl AzureLogsSettings {
     fn filled_stream_name(&self, context: &SinkContext) -> Result<String, BuildError> {
         let default = match self.content {
             Content::Forwarder => STREAM,
-            Content::Integration => AZURE_LOGS.name_of(context.stream)?,
+            Content::Integration => AZURE_LOGS.name_of(context.lane.stream)?,
         };
         context.fill("stream_name", self.stream_name.as_deref().unwrap_or(default))
     }
@@ -361,8 +361,8 @@ impl Row {
     fn new(context: &SinkContext) -> Self {
         let constant = format!(
             r#""Pipeline":{},"Stream":"{}","Console":{},"Schema":"{}","Labels":{}"#,
-            json!(context.pipeline),
-            context.stream,
+            json!(context.lane.pipeline),
+            context.lane.stream,
             json!(context.console_host),
             context.schema_name,
             json!(context.labels)

@@ -61,7 +61,7 @@ impl Documents {
             Schema::Ocsf => Form::WithTime,
             Schema::Raw => Form::Raw(format!(
                 r#","module":"sentinel_one","dataset":"sentinel_one.{}"}},"observer":{{"vendor":"SentinelOne","hostname":{}}},"labels":{},"message":"#,
-                context.stream.singular(),
+                context.lane.stream.singular(),
                 json!(context.hostname()),
                 json!(context.labels)
             )),
@@ -75,7 +75,7 @@ impl Documents {
     pub(super) fn for_package(dataset: &str, data_stream: &str, context: &SinkContext) -> Self {
         let mut labels = context.labels.clone();
         labels.remove(IDENTITY_LABEL);
-        labels.insert("pipeline".to_owned(), context.pipeline.clone());
+        labels.insert("pipeline".to_owned(), context.lane.pipeline.clone());
         let labels: String = labels.iter().map(|(name, value)| format!("{}:{},", json!(name), json!(value))).collect();
         let event = json!({ "module": "sentinel_one", "dataset": format!("sentinel_one.{dataset}") });
         let tags = json!(["forwarded", format!("sentinel_one-{dataset}")]);

@@ -242,7 +242,7 @@ impl ElasticsearchSettings {
     fn dataset(&self, context: &SinkContext) -> Result<Option<&'static str>, BuildError> {
         Ok(match self.content {
             Content::Forwarder => None,
-            Content::Integration => Some(ELASTICSEARCH.name_of(context.stream)?),
+            Content::Integration => Some(ELASTICSEARCH.name_of(context.lane.stream)?),
         })
     }
 

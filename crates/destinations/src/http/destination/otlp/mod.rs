@@ -104,8 +104,8 @@ impl OtlpSettings {
         let mut attributes = BTreeMap::from([
             ("service.name".to_owned(), "sentinelone".to_owned()),
             ("host.name".to_owned(), context.hostname().to_owned()),
-            ("pipeline".to_owned(), context.pipeline.clone()),
-            ("stream".to_owned(), context.stream.to_string()),
+            ("pipeline".to_owned(), context.lane.pipeline.clone()),
+            ("stream".to_owned(), context.lane.stream.to_string()),
         ]);
         attributes.extend(context.labels.iter().map(|(name, value)| (format!("label.{name}"), value.clone())));
         for (name, template) in &self.resource {

@@ -39,7 +39,7 @@ impl Metadata<'_> {
     }
 
     pub(crate) fn fill(&self, context: &SinkContext) -> Result<Filled, BuildError> {
-        let default_type = format!("sentinelone:{}", context.stream.singular());
+        let default_type = format!("sentinelone:{}", context.lane.stream.singular());
         let host = self.host.map(|host| context.fill("host", host)).transpose()?;
         let mut filled = vec![
             ("host", host.unwrap_or_else(|| context.hostname().to_owned())),
@@ -79,7 +79,11 @@ impl Events {
         let labels = label_members(context);
         Self {
             before: format!(r#"{}"event":"#, keys.collect::<String>()),
-            after: format!(r#","pipeline":{},"stream":"{}"{labels}}}}}"#, json!(context.pipeline), context.stream),
+            after: format!(
+                r#","pipeline":{},"stream":"{}"{labels}}}}}"#,
+                json!(context.lane.pipeline),
+                context.lane.stream
+            ),
             for_app: false,
         }
     }

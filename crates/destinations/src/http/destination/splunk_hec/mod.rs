@@ -235,8 +235,8 @@ impl DestinationType for SplunkHecSettings {
             client: LookupClient::new(SinkClient::new(http, auth, HeaderMap::new(), context)?),
             base: verify.url.clone(),
             index,
-            pipeline: context.pipeline.clone(),
-            stream: context.stream.name(),
+            pipeline: context.lane.pipeline.clone(),
+            stream: context.lane.stream.name(),
             visible_after: verify.settle.unwrap_or(SETTLE).0,
             elsewhere: verify.elsewhere.clone(),
         })))
@@ -253,7 +253,7 @@ impl SplunkHecSettings {
     fn metadata(&self, context: &SinkContext) -> Result<Metadata<'_>, BuildError> {
         let own = match self.content {
             Content::Forwarder => None,
-            Content::Integration => Some(integration::SPLUNK_HEC.name_of(context.stream)?),
+            Content::Integration => Some(integration::SPLUNK_HEC.name_of(context.lane.stream)?),
         };
         Ok(Metadata {
             index: self.index.as_deref(),

@@ -1,7 +1,7 @@
 //! Tests of the poll: literal answers, and a model console with random faults.
 
 use http::StatusCode;
-use s1_forwarder_record::{Clock, Stream};
+use s1_forwarder_record::{Clock, LaneId, Stream};
 use s1_forwarder_telemetry::Telemetry;
 
 use super::*;
@@ -33,7 +33,7 @@ fn begin() -> Timestamp {
 }
 
 fn meter(pull: &PullSettings) -> Meter {
-    Meter::start(&Arc::new(Telemetry::new()), "acme", pull.stream, "siem", "test", Clock::System)
+    Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", pull.stream, "siem"), "test", Clock::System)
 }
 
 fn client() -> Client {

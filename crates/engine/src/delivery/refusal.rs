@@ -1,11 +1,10 @@
 //! Events that become dead letters: why, whether they may, and how they are stored.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use s1_forwarder_failure::{Failure, FailureKind, Side};
 use s1_forwarder_record::Timestamp;
-use s1_forwarder_telemetry::{DeliveredEvent, LaneMetrics};
+use s1_forwarder_telemetry::DeliveredEvent;
 
 use super::error::DeliveryError;
 use super::event_bytes::EventBytes;

@@ -157,7 +157,7 @@ impl RunningLane {
     }
 
     /// Sleeps until the poll or a checkpoint is due, or until the lane is asked to stop. A lane whose passes the console
-    /// refused wakes up, too, if requests use another token. Not in a box, as the other steps are: a lane mostly sleeps.
+    /// refused wakes up, too, if requests use another token. Unlike other steps it is not boxed: a lane mostly sleeps.
     async fn wait(&self, open: Box<OpenLane>, next: NextPoll) -> LaneStep {
         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
         if open.schedule.waits_for_console() {

@@ -9,18 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
-use s1_forwarder::dead_letters::DeadLetters;
-use s1_forwarder::delivery::throttle::Throttle;
-use s1_forwarder::delivery::{Delivery, SinkHealth};
+use s1_forwarder::delivery::Delivery;
 use s1_forwarder::emulator::{Console, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, LaneMapping, Remembered};
+use s1_forwarder::lane::{Budget, Lane, LaneMapping};
 use s1_forwarder::record::{Clock, LaneId, Stream, Timestamp, facts};
-use s1_forwarder::settings::RetrySettings;
+use s1_forwarder::sink::Limits;
 use s1_forwarder::sink::memory::MemorySink;
-use s1_forwarder::sink::{Deadline, Limits};
 use s1_forwarder::source;
 use s1_forwarder::telemetry::{Meter, Telemetry};
 use s1_forwarder::transform::{self, Origin, Schema, Transformer};
@@ -151,35 +147,12 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
     let client = Client::new(&settings, Arc::new(console), Limiters::default().join(key, 1e9), clock);
     let pull = pull(stream);
     let meter = Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", stream, "siem"), "memory", clock);
+    let key = LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into();
     Lane {
-        key: LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into(),
-        client: Arc::new(client),
-        pull: Arc::new(pull),
         mapping: LaneMapping { transform: Arc::new(transform_settings(true)), ..LaneMapping::default() },
-        delivery: Arc::new(Delivery {
-            sink,
-            retry: RetrySettings::default(),
-            dead_letters: Arc::new(DeadLetters::disabled()),
-            meter,
-            clock,
-            health: SinkHealth::default(),
-            throttle: Throttle::new(4),
-            deadline: Deadline::default(),
-        }),
-        batch_timeout: Duration::from_secs(1),
-        concurrency: 4,
-        store: Arc::new(MemoryStore::default()),
-        state_flags: "".into(),
-        file: "FILE".into(),
-        checkpoint_interval: Duration::ZERO,
         budget: Budget::new(512 << 20).lane(),
-        memory: Remembered::new(u64::MAX, usize::MAX).lane("acme"),
-        random: fastrand::Rng::with_seed(7),
-        first_poll_after: Duration::ZERO,
         once: true,
-        wanted: None,
-        tenant: None,
-        target: 1,
+        ..Lane::for_tests(key, Arc::new(client), pull, Delivery::for_tests(sink, meter, clock))
     }
 }
 

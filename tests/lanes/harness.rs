@@ -9,17 +9,14 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use s1_forwarder::checkpoint::MemoryStore;
 use s1_forwarder::console::scripted::ScriptedTransport;
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters, Transport, TransportError};
-use s1_forwarder::delivery::throttle::Throttle;
-use s1_forwarder::delivery::{Delivery, SinkHealth};
+use s1_forwarder::delivery::Delivery;
 use s1_forwarder::emulator::{self, Kind, Setup};
-use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, LaneMapping, Remembered};
+use s1_forwarder::lane::{Budget, Lane, LaneCheckpoint, LaneEnd, Remembered};
 use s1_forwarder::record::{Clock, LaneId, Stream, Timestamp, facts};
-use s1_forwarder::settings::RetrySettings;
-use s1_forwarder::sink::{Deadline, Sink};
+use s1_forwarder::sink::Sink;
 use s1_forwarder::source::{PullSettings, Since};
 use s1_forwarder::state::{StoreLocation, dead_letters};
 use s1_forwarder::telemetry::{LaneMetrics, Meter, Telemetry};
-use s1_forwarder::transform::Schema;
 use s1_forwarder::worker::REMEMBERED_MAX;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -115,39 +112,20 @@ impl LaneHarness {
         let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
         let client = self.client(Arc::new(self.transport()), name);
         let meter = Meter::start(&self.telemetry, &LaneId::new("acme", pull.stream, name), "memory", self.clock);
+        let delivery = Delivery {
+            dead_letters: Arc::new(dead_letters::open(
+                StoreLocation::File(self.dead_letters.path().into()),
+                "",
+                1 << 30,
+            )),
+            ..Delivery::for_tests(sink, meter, self.clock)
+        };
         Lane {
-            key: id.into(),
-            client: Arc::new(client),
-            pull: Arc::new(pull),
-            mapping: LaneMapping { schema: Schema::Raw, ..LaneMapping::default() },
-            delivery: Arc::new(Delivery {
-                sink,
-                retry: RetrySettings::default(),
-                dead_letters: Arc::new(dead_letters::open(
-                    StoreLocation::File(self.dead_letters.path().into()),
-                    "",
-                    1 << 30,
-                )),
-                meter,
-                clock: self.clock,
-                health: SinkHealth::default(),
-                throttle: Throttle::new(4),
-                deadline: Deadline::default(),
-            }),
-            batch_timeout: Duration::from_secs(1),
-            concurrency: 4,
             store: self.store.clone(),
             state_flags: " --state memory".into(),
-            file: "FILE".into(),
-            checkpoint_interval: Duration::ZERO,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),
-            random: fastrand::Rng::with_seed(7),
-            first_poll_after: Duration::ZERO,
-            once: false,
-            wanted: None,
-            tenant: None,
-            target: 1,
+            ..Lane::for_tests(id.into(), Arc::new(client), pull, delivery)
         }
     }
 

@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use s1_forwarder::console::{self, Client, LimiterKey, Limiters};
 use s1_forwarder::dead_letters::DeadLetters;
+use s1_forwarder::delivery::Delivery;
 use s1_forwarder::delivery::throttle::Throttle;
-use s1_forwarder::delivery::{Delivery, SinkHealth};
 use s1_forwarder::emulator::Setup;
-use s1_forwarder::lane::{Budget, Lane, LaneEnd, LaneMapping, Remembered};
-use s1_forwarder::record::{Clock, LaneId, Timestamp};
+use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
+use s1_forwarder::record::{Clock, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
-use s1_forwarder::sink::Deadline;
 use s1_forwarder::source::{PullSettings, StreamOptions};
-use s1_forwarder::telemetry::{Counter, LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
-use s1_forwarder::transform::Schema;
+use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -162,35 +160,22 @@ impl Process {
             ..usual(&plan)
         };
         let mut random = own.fork_random();
+        let delivery = Delivery {
+            retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },
+            dead_letters: Arc::new(DeadLetters::in_store(destination.clone(), "")),
+            throttle: Throttle::new(plan.concurrency),
+            ..Delivery::for_tests(Arc::new(destination), meter, self.clock)
+        };
         let lane = Lane {
-            key: id.into(),
-            client: self.client.clone(),
             first_poll_after: pull.interval.mul_f64(if random.bool() { random.f64() } else { 0.0 }),
-            pull: Arc::new(pull),
-            mapping: LaneMapping { schema: Schema::Raw, ..LaneMapping::default() },
-            delivery: Arc::new(Delivery {
-                sink: Arc::new(destination.clone()),
-                retry: RetrySettings { initial: Period(plan.retry.0), max: Period(plan.retry.1) },
-                dead_letters: Arc::new(DeadLetters::in_store(destination, "")),
-                meter,
-                clock: self.clock,
-                health: SinkHealth::default(),
-                throttle: Throttle::new(plan.concurrency),
-                deadline: Deadline::default(),
-            }),
             batch_timeout: plan.batch_timeout,
             concurrency: plan.concurrency,
             store: Arc::new(SimulatedStore { simulation: simulation.clone(), lane: own, incarnation }),
-            state_flags: "".into(),
-            file: "FILE".into(),
             checkpoint_interval: simulation.plan.checkpoint_interval,
             budget: self.budget.lane(),
             memory: self.remembered.lane("acme"),
             random,
-            once: false,
-            wanted: None,
-            tenant: None,
-            target: 1,
+            ..Lane::for_tests(id.into(), self.client.clone(), pull, delivery)
         };
         let stop = CancellationToken::new();
         let switch = Arc::new(Switch::default());

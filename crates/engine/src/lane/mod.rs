@@ -36,6 +36,8 @@ mod send;
 mod session;
 mod sizing;
 mod startup;
+#[cfg(any(test, feature = "testing"))]
+mod testing;
 mod token_user;
 mod verdict;
 

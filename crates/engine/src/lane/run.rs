@@ -96,10 +96,7 @@ impl Lane {
             let end = loop {
                 step = match step {
                     LaneStep::Open(wait) => in_span(running.lane.span(), running.open(wait)).await,
-                    LaneStep::Wait(open, next) => {
-                        running.wait(&open, next.at).await;
-                        running.after_wait(open, next)
-                    }
+                    LaneStep::Wait(open, next) => running.wait(open, next).await,
                     LaneStep::Write(open, next) => in_span(running.lane.span(), running.write_due(open, next)).await,
                     LaneStep::Poll(open, pass) => in_span(running.lane.span(), running.poll(open, pass)).await,
                     LaneStep::Flush(open, end) => in_span(running.lane.span(), running.flush(open, end)).await,
@@ -157,10 +154,10 @@ impl RunningLane {
         step
     }
 
-    /// Sleeps until `poll_at`, until a checkpoint is due, or until the lane is asked to stop. A lane whose passes the
-    /// console refused wakes up, too, if requests use another token.
-    async fn wait(&self, open: &OpenLane, poll_at: Instant) {
-        let asleep = pin!(sleep_until(open.wakes_at(poll_at)));
+    /// Sleeps until the poll or a checkpoint is due, or until the lane is asked to stop. A lane whose passes the console
+    /// refused wakes up, too, if requests use another token. Unlike other steps it is not boxed: a lane mostly sleeps.
+    async fn wait(&self, open: Box<OpenLane>, next: NextPoll) -> LaneStep {
+        let asleep = pin!(sleep_until(open.wakes_at(next.at)));
         if open.schedule.waits_for_console() {
             // Boxed: few lanes wait for another token, and this future would enlarge every lane.
             let changed = Box::pin(self.lane.client.token_changed_since(open.token_changes));
@@ -168,6 +165,7 @@ impl RunningLane {
         } else {
             self.stop.run_until_cancelled(asleep).await;
         }
+        self.after_wait(open, next)
     }
 
     /// Returns the next step of a lane that wakes up.

@@ -69,10 +69,10 @@ impl Api {
     }
 
     /// Writes all finalizers. Another program may own the list.
-    async fn write_finalizers(
+    async fn write_finalizers<'a>(
         &self,
         resource: &ResourceState,
-        finalizers: impl Iterator<Item = &str>,
+        finalizers: impl Iterator<Item = &'a str>,
     ) -> Result<(), KubernetesError> {
         let finalizers: Vec<&str> = finalizers.collect();
         // With these, the list of another version or of another resource is not replaced.

@@ -95,7 +95,7 @@ impl Misconfiguration {
 pub struct StateName<'a> {
     /// One of [`LaneState::NAMES`].
     pub name: &'a str,
-    /// True if the lane does not fail.
+    /// Whether the lane does not fail.
     pub is_up: bool,
 }
 

@@ -36,7 +36,7 @@ impl EventRedactor {
                 self.redactor.event(&mut event, self.schema, known);
                 event.write(out);
             }
-            // Nobody knows which part of the bytes is at a path.
+            // It is not known which part of the bytes is at a path.
             None => out.extend_from_slice(format!("\"{REDACTED}\"").as_bytes()),
         }
     }

@@ -104,9 +104,9 @@ pub(super) fn mitigated<'a>(outcome: Outcome, actions: impl Iterator<Item = Valu
 pub(super) struct StatedMitigation<'a> {
     pub status: Value<'a>,
     pub is_preemptive: bool,
-    /// The console says that actions failed.
+    /// Whether the console says that actions failed.
     pub is_failed: bool,
-    /// The agent only detects.
+    /// Whether the agent only detects.
     pub is_detecting: bool,
 }
 

@@ -97,7 +97,7 @@ pub struct LaneStart {
     pub deadline: Deadline,
     /// The shard of the lane's pipeline.
     pub shard: u32,
-    /// The command has no `--accept-refusals`.
+    /// Whether the command has no `--accept-refusals`.
     pub has_no_flag: bool,
 }
 

@@ -23,8 +23,8 @@ pub struct LaneDeadLetters {
     /// The dead letters of lanes without a checkpoint: the lane may have had such a name when they were stored.
     former: SortedIdentities,
     lanes: BTreeSet<String>,
-    /// Neither the lane's checkpoint nor a command knows of a dead letter of the lane. Those that were read are of an
-    /// earlier checkpoint, so they explain no event that the lane has delivered since.
+    /// Whether neither the lane's checkpoint nor a command knows of a dead letter of the lane. Those that were read are
+    /// of an earlier checkpoint, so they explain no event that the lane has delivered since.
     pub are_stale: bool,
     /// Why dead letters of the lane may look like missing events: the lane has stored some in another place, or more
     /// were stored than read or replayed.

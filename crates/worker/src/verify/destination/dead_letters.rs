@@ -162,8 +162,8 @@ pub async fn stored_since(
     let mut identities = HashSet::new();
     for mut partition in partitions(options).await? {
         while let Some(stored) = partition.next().await {
-            let (_, StoredDeadLetter { time, pipeline, stream, sink, identity, .. }) = stored.map_err(unread)?;
-            if time >= since && (LaneId { pipeline, stream, sink }) == *lane {
+            let (_, StoredDeadLetter { time, lane: of, identity, .. }) = stored.map_err(unread)?;
+            if time >= since && of == *lane {
                 identities.insert(identity);
             }
         }
@@ -298,10 +298,10 @@ mod tests {
         /// Stores dead letters of a lane of this pipeline.
         async fn store(&self, pipeline: &str, numbers: Range<u64>) {
             let store = dead_letters::open(self.options.dead_letters().unwrap(), "", DeadLetters::DEFAULT_MAX);
+            let lane = LaneId::new(pipeline, Stream::Threats, "siem");
             for number in numbers {
                 let time = self.options.clock.now();
-                let dead_letter =
-                    DeadLetter { time, identity: identity(number), ..DeadLetter::sample(pipeline, b"{}") };
+                let dead_letter = DeadLetter { time, identity: identity(number), ..DeadLetter::sample(&lane, b"{}") };
                 store.keep(&[dead_letter]).await.unwrap();
             }
         }

@@ -146,13 +146,13 @@ fn lane_at(clock: Clock, stream: Stream, console: ScriptedTransport, sink: Arc<M
     let key = LimiterKey { host: "console".to_owned(), token: String::new() };
     let client = Client::new(&settings, Arc::new(console), Limiters::default().join(key, 1e9), clock);
     let pull = pull(stream);
-    let meter = Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", stream, "siem"), "memory", clock);
-    let key = LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() }.into();
+    let id = LaneId::new("acme", stream, "siem");
+    let meter = Meter::start(&Arc::new(Telemetry::new()), &id, "memory", clock);
     Lane {
         mapping: LaneMapping { transform: Arc::new(transform_settings(true)), ..LaneMapping::default() },
         budget: Budget::new(512 << 20).lane(),
         once: true,
-        ..Lane::for_tests(key, Arc::new(client), pull, Delivery::for_tests(sink, meter, clock))
+        ..Lane::for_tests(id.into(), Arc::new(client), pull, Delivery::for_tests(sink, meter, clock))
     }
 }
 

@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_summary_tells_that_a_lane_is_complete_by_a_clock_that_is_behind() {
-        let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: "siem".to_owned() };
+        let id = LaneId::new("acme", Stream::Threats, "siem");
         let metrics = Arc::new(LaneMetrics::new(&id));
         let lane = LaneReport { id, complete: true, metrics: metrics.clone() };
         let report = OnceReport { lanes: vec![lane], ..OnceReport::default() };

@@ -20,7 +20,7 @@ async fn objects(tenant: &Tenant<'_>, kind: &str) -> usize {
 }
 
 fn lane(sink: &str) -> CheckpointKey {
-    LaneId { pipeline: "acme_1".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }.into()
+    LaneId::new("acme_1", Stream::Threats, sink).into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

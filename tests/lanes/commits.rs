@@ -201,7 +201,7 @@ fn lane(harness: &LaneHarness, sink: Arc<dyn Sink>) -> Lane {
 }
 
 fn stored(harness: &LaneHarness) -> Vec<u8> {
-    let id = LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() };
+    let id = LaneId::new("acme", Stream::Activities, "siem");
     harness.store.checkpoints()[&id.into()].clone()
 }
 

@@ -109,9 +109,9 @@ impl LaneHarness {
 
     /// A lane to `sink`; `name` is the sink's.
     pub fn lane(&self, pull: PullSettings, name: &str, sink: Arc<dyn Sink>) -> Lane {
-        let id = LaneId { pipeline: "acme".to_owned(), stream: pull.stream, sink: name.to_owned() };
+        let id = LaneId::new("acme", pull.stream, name);
         let client = self.client(Arc::new(self.transport()), name);
-        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", pull.stream, name), "memory", self.clock);
+        let meter = Meter::start(&self.telemetry, &id, "memory", self.clock);
         let delivery = Delivery {
             dead_letters: Arc::new(dead_letters::open(
                 StoreLocation::File(self.dead_letters.path().into()),
@@ -155,7 +155,7 @@ impl LaneHarness {
 
     /// What is stored of the lane to the sink of this name.
     pub fn checkpoint(&self, stream: Stream, name: &str) -> Option<LaneCheckpoint> {
-        let id = LaneId { pipeline: "acme".to_owned(), stream, sink: name.to_owned() };
+        let id = LaneId::new("acme", stream, name);
         self.store.checkpoints().get(&id.into()).map(|bytes| LaneCheckpoint::decode(bytes).unwrap())
     }
 }

@@ -26,7 +26,7 @@ pub async fn wrong(simulation: &Arc<Simulation>, lane: &Arc<LaneSimulation>, bef
     }
     let checkpoint = LaneCheckpoint::decode(&bytes).unwrap();
     let store = SimulatedStore { simulation: simulation.clone(), lane: lane.clone(), incarnation: 0 };
-    let id = LaneId { pipeline: "acme".to_owned(), stream, sink: "siem".to_owned() };
+    let id = LaneId::new("acme", stream, "siem");
     let oldest = Hour::from(simulation.now().minus(KEPT));
     let books = match checkpoint.ledger.totals(&store, &id.into(), oldest..Hour(u32::MAX)).await {
         Ok(books) => books,

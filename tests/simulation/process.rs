@@ -12,7 +12,7 @@ use s1_forwarder::delivery::Delivery;
 use s1_forwarder::delivery::throttle::Throttle;
 use s1_forwarder::emulator::Setup;
 use s1_forwarder::lane::{Budget, Lane, LaneEnd, Remembered};
-use s1_forwarder::record::{Clock, Timestamp};
+use s1_forwarder::record::{Clock, LaneId, Timestamp};
 use s1_forwarder::settings::{Period, RetrySettings};
 use s1_forwarder::source::{PullSettings, StreamOptions};
 use s1_forwarder::telemetry::{LaneMetrics, LaneState, LaneStateKind, Meter, Telemetry};
@@ -148,8 +148,8 @@ impl Process {
         let plan = own.plan.clone();
         let incarnation = lock(&own.ledger).begin();
         simulation.note(format_args!("lane {index} begins incarnation {incarnation}"));
-        let id = LaneId { pipeline: "acme".to_owned(), stream: plan.stream, sink: plan.sink.clone() };
-        let meter = Meter::start(&self.telemetry, &LaneId::new("acme", plan.stream, &plan.sink), "memory", self.clock);
+        let id = LaneId::new("acme", plan.stream, &plan.sink);
+        let meter = Meter::start(&self.telemetry, &id, "memory", self.clock);
         self.lanes[index].metrics = Some(meter.metrics.clone());
         let destination = Destination { simulation: simulation.clone(), lane: own.clone(), incarnation };
         assert!(plan.exclude.iter().all(|kind| *kind == EXCLUDED));
@@ -319,12 +319,11 @@ impl Process {
         }
         for (index, slot) in self.lanes.iter().enumerate() {
             let Some(metrics) = &slot.metrics else { continue };
-            let value_of = |counter: &Counter| counter.get();
-            let pulled = value_of(&metrics.pull.records);
-            let delivered = value_of(&metrics.send.delivered);
-            let dead_letters = value_of(&metrics.send.dead_letters);
+            let pulled = metrics.pull.records.get();
+            let delivered = metrics.send.delivered.get();
+            let dead_letters = metrics.send.dead_letters.get();
             let skipped = metrics.skipped_total();
-            let requeued = value_of(&metrics.pull.requeued);
+            let requeued = metrics.pull.requeued.get();
             if pulled != delivered + dead_letters + skipped + requeued {
                 simulation.violation(format!(
                     "lane {index}: {pulled} pulled, {delivered} delivered, {dead_letters} dead letters, {skipped} skipped, \

@@ -328,7 +328,7 @@ mod tests {
     use s1_forwarder_record::LaneId;
 
     fn lane(sink: &str) -> CheckpointKey {
-        LaneId { pipeline: "acme".to_owned(), stream: Stream::Threats, sink: sink.to_owned() }.into()
+        LaneId::new("acme", Stream::Threats, sink).into()
     }
 
     fn appending(segment: u64, offset: u64, bytes: &str) -> CheckpointUpdate {

@@ -44,7 +44,7 @@ fn owners_area() -> &'static Path {
 }
 
 fn key() -> CheckpointKey {
-    LaneId { pipeline: "names".to_owned(), stream: Stream::Activities, sink: "files".to_owned() }.into()
+    LaneId::new("names", Stream::Activities, "files").into()
 }
 
 impl NameOwners {

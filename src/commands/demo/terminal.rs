@@ -7,7 +7,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::record::{LaneId, Timestamp};
+use crate::record::Timestamp;
 use crate::telemetry::LaneMetrics;
 use crate::visible::visible_lines;
 
@@ -205,7 +205,7 @@ fn truncate(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Stream;
+    use crate::record::{LaneId, Stream};
     use crate::telemetry::SkipReason;
 
     #[test]

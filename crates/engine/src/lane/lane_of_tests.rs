@@ -17,7 +17,7 @@ use crate::source::PullSettings;
 
 /// Returns the key of the checkpoint of [`lane`].
 pub fn key() -> CheckpointKey {
-    LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() }.into()
+    LaneId::new("acme", Stream::Activities, "siem").into()
 }
 
 pub fn lane(store: Arc<MemoryStore>) -> Lane {
@@ -27,7 +27,7 @@ pub fn lane(store: Arc<MemoryStore>) -> Lane {
     let settings: ConsoleSettings = serde_json::from_value(settings).unwrap();
     let transport = Arc::new(Arc::<ResponseQueue>::default().transport());
     let client = Client::new(&settings, transport, Limiters::default().join_for(&settings), clock);
-    let meter = Meter::start(&Arc::new(Telemetry::new()), &LaneId::new("acme", pull.stream, "siem"), "memory", clock);
+    let meter = Meter::start(&Arc::new(Telemetry::new()), &key().lane, "memory", clock);
     let delivery =
         Delivery { throttle: Throttle::new(1), ..Delivery::for_tests(MemorySink::accepting(clock), meter, clock) };
     Lane {

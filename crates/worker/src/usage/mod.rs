@@ -207,7 +207,7 @@ impl UsageWriter {
                     if self.lost.fetch_add(1, Ordering::Relaxed) < MAX_NAMED {
                         span_of(metrics).in_scope(|| {
                             warn!(
-                                error = whole(&error, &id, &self.state_flags),
+                                error = whole(&error, id, &self.state_flags),
                                 "what the lane did in the last minutes was not stored: `report` lacks it"
                             )
                         });
@@ -215,7 +215,7 @@ impl UsageWriter {
                 }
             }
         }
-        self.forget(&id);
+        self.forget(id);
     }
 
     /// Says of how many lanes the last minutes were not stored, if they were too many to be named. To be called at the

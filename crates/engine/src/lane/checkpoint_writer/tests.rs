@@ -57,7 +57,7 @@ impl CheckpointBackend for Memory {
 }
 
 fn lane() -> CheckpointKey {
-    LaneId { pipeline: "acme".to_owned(), stream: Stream::Activities, sink: "siem".to_owned() }.into()
+    LaneId::new("acme", Stream::Activities, "siem").into()
 }
 
 fn full() -> StateError {

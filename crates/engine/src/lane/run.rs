@@ -154,8 +154,9 @@ impl RunningLane {
         step
     }
 
-    /// Sleeps until the poll or a checkpoint is due, or until the lane is asked to stop. A lane whose passes the console
-    /// refused wakes up, too, if requests use another token. Unlike other steps it is not boxed: a lane mostly sleeps.
+    /// Sleeps until the poll or a checkpoint is due, or until the lane is asked to stop. If the console refused passes
+    /// of the lane, the use of another token wakes it up, too. Unlike other steps, the wait is not boxed: a lane mostly
+    /// sleeps.
     async fn wait(&self, open: Box<OpenLane>, next: NextPoll) -> LaneStep {
         let asleep = pin!(sleep_until(open.wakes_at(next.at)));
         if open.schedule.waits_for_console() {

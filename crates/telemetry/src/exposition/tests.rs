@@ -375,7 +375,7 @@ fn label_values_are_escaped() {
 /// Ten thousand idle lanes may cost a few tens of megabytes, so the metrics of one must stay far below a kilobyte.
 #[test]
 fn an_idle_lane_is_small() {
-    assert!(size_of::<LaneMetrics>() <= 592, "{} bytes", size_of::<LaneMetrics>());
+    assert!(size_of::<LaneMetrics>() <= 600, "{} bytes", size_of::<LaneMetrics>());
 }
 
 #[test]

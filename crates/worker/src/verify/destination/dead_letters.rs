@@ -402,7 +402,7 @@ mod tests {
     async fn only_the_dead_letters_of_a_lane_since_then_are_read() {
         let installation = Installation::new();
         installation.store("acme", 0..2).await;
-        std::thread::sleep(Duration::from_millis(1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let since = installation.options.clock.now();
         installation.store("acme", 2..4).await;
         installation.store("other", 4..6).await;

@@ -787,7 +787,7 @@ async fn what_came_back_before_the_repair_is_not_sent() {
             if !removed.contains(&id) {
                 return ((index, id), document);
             }
-            // That of another pipeline is no place of the event.
+            // The event of another pipeline is not this event.
             document["data_stream"]["namespace"] = json!("other");
             (("elsewhere".to_owned(), id), document)
         };

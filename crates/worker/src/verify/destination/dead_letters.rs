@@ -348,7 +348,7 @@ mod tests {
         installation.store("acme", 0..12).await;
         assert_eq!(installation.doubt().await, None);
 
-        // Of a lane whose checkpoint is in another state, or that had another name.
+        // A lane has them whose checkpoint is in another state, or that had another name.
         let installation = Installation::new();
         installation.count_by_worker(12).await;
         installation.store("acme", 3..12).await;
@@ -356,7 +356,7 @@ mod tests {
         let doubt = installation.doubt().await.unwrap();
         assert!(doubt.contains("have stored 12 ") && doubt.contains("has 9 under the lane's name"), "{doubt}");
 
-        // Of a repair and a backfill.
+        // A repair and a backfill have stored them.
         for part in [StoredPart::Usage, StoredPart::BackfillUsage] {
             let installation = Installation::new();
             installation.count_by_worker(12).await;

@@ -1,7 +1,7 @@
 //! The interface of destinations, and their limits.
 //!
-//! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`crate::delivery`] acts on the
-//! outcome: it waits, sends again, splits, stores dead letters, or stops.
+//! A sink makes **one** attempt to deliver a batch and converts the answer to an [`Outcome`]. [`crate::delivery`] acts
+//! on the outcome: it waits, sends again, splits, stores dead letters, or stops.
 
 pub mod append;
 mod attempt_status;

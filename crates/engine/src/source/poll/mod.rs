@@ -251,9 +251,9 @@ impl Poll {
         }
     }
 
-    /// Accepts the answer to a count. A count that cannot be read does not keep the poll from reading. Records that came
-    /// late are read when their time is closed. The count of a list that may have ended too early is asked for a few
-    /// times more. Then the list is read again, and its second end is believed.
+    /// Accepts the answer to a count. A count that cannot be read does not keep the poll from reading. Records that
+    /// came late are read when their time is closed. The count of a list that may have ended too early is asked for a
+    /// few times more. Then the list is read again, and its second end is believed.
     fn interval_counted(&mut self, answer: Answer) -> Result<(), ConsoleError> {
         let page = answer
             .and_then(|body| Ok(read_page(self.selection.pull.stream, &body, &self.reader.redactor)?.total_items));

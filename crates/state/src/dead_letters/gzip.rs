@@ -23,7 +23,7 @@ pub fn compress(lines: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Decompresses lines, of at most [`MAX_LINES`] bytes.
+/// Decompresses lines, of at most `MAX_LINES` bytes.
 ///
 /// # Errors
 /// If `compressed` is damaged.

@@ -26,7 +26,7 @@ use crate::state::{Access, process_identity};
 use crate::usage::Usage;
 use crate::worker::{
     KnownFiles, LaneAnswer, LaneRequest, LaneRequests, Options, check_segments, release_name, rename_checkpoint,
-    repairs_area, replays_area, usage_area,
+    usage_area,
 };
 
 /// A worker answers a request within a second, unless its disk is slow.
@@ -233,11 +233,7 @@ async fn manage(command: Command, store: &dyn Store, state: &StateArgs) -> anyho
         }
         Command::Delete { name: Some(name), usage: false, .. } => {
             for lane in lanes_of(store, &name).await? {
-                let key = CheckpointKey::from(lane);
-                delete(store, &key).await?;
-                if store.load(&key).await?.is_none() {
-                    delete_additions(state, &key.lane).await?;
-                }
+                delete(store, &lane.into()).await?;
             }
         }
         Command::Delete { name: None, usage, orphans } => return delete_orphans(store, state, *orphans, usage).await,
@@ -290,23 +286,6 @@ async fn delete(store: &dyn Store, key: &CheckpointKey) -> anyhow::Result<()> {
             format!("{key} starts at its `since` again, and delivers again what it delivered from then on")
         }
     })?;
-    Ok(())
-}
-
-/// Removes what repairs and replays have stored next to a lane's ledger. Another ledger would count it as its own.
-async fn delete_additions(StateArgs { state, instance }: &StateArgs, lane: &LaneId) -> anyhow::Result<()> {
-    for area in [repairs_area(&lane.pipeline), replays_area(&lane.pipeline)] {
-        let mut keys = state.open(instance, Access::Read, Some(&area)).await?.list().await?;
-        keys.retain(|key| key.lane == *lane);
-        if keys.is_empty() {
-            continue;
-        }
-        let additions = state.open(instance, Access::Write { owner: &process_identity() }, Some(&area)).await?;
-        for key in keys {
-            additions.delete(&key).await?;
-        }
-        additions.close().await;
-    }
     Ok(())
 }
 

@@ -118,7 +118,7 @@ impl SinkHealth {
         }
     }
 
-    /// Notes that the sink refuses for now, as shown by an attempt that began at `begun`.
+    /// Notes that the sink refuses for now, as shown by an attempt that began at `started_at`.
     pub(super) fn set_refusing(&self, started_at: Instant) {
         self.change(|answers| _ = answers.refusing_since.get_or_insert(started_at));
     }

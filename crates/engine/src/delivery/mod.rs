@@ -150,7 +150,7 @@ impl Delivery {
             attempted_at: Instant::now(),
             is_unsorted: true,
         };
-        delivery.sort_by_size();
+        delivery.refuse_unsendable();
         if let Err(failure) = delivery.send_requests().await {
             if transaction.is_none() {
                 delivery.refusals.store_if_accepted(delivery.accepted, &delivery.event_bytes).await?;
@@ -176,7 +176,7 @@ impl Delivery {
 impl BatchDelivery<'_> {
     /// Refuses events that are too large for the sink, and events on which a program failed. The other events are the
     /// first request.
-    fn sort_by_size(&mut self) {
+    fn refuse_unsendable(&mut self) {
         let limit = self.delivery.sink.limits().event_bytes;
         let mut sendable = Vec::new();
         for (index, event) in self.batch.events().enumerate() {

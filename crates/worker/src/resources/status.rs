@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::pipeline::resource::{CHECKPOINTS, Condition, ResourceState};
 
-/// A token that is valid for less is named in its condition.
 /// The time that a comparison covers.
 const DAY: Duration = Duration::from_hours(24);
+/// A token that is valid for less is named in its condition.
 const EXPIRES_SOON: Duration = Duration::from_hours(336);
 /// Longest message of a condition.
 const MAX_MESSAGE: usize = 1_000;

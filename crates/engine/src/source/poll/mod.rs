@@ -260,11 +260,12 @@ impl Poll {
         let count = match page {
             Ok(count) => count,
             Err(error @ ConsoleError::Unauthorized(_)) => return Err(error),
-            Err(error @ ConsoleError::Transient { .. })
+            // The same count is asked for again. The lane would read shorter pages after a failure, or give way.
+            Err(ConsoleError::Transient { retry_after: None, timed_out: false, .. })
                 if matches!(self.phase, Phase::FindingMissing(_)) && self.failed_counts < COUNT_TRIES =>
             {
                 self.failed_counts += 1;
-                return Err(error);
+                return Ok(());
             }
             Err(_) => None,
         };

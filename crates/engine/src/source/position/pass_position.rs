@@ -19,8 +19,8 @@ pub(in crate::source) const MANY_FINDINGS: usize = 50_000;
 ///
 /// The rules and the case behind each are in `docs/dev/delivery.md`; in short:
 /// - a poll asks for [bound, S], S being its start by the console's clock, or for parts of it (`source/poll/tail.rs`);
-/// - a poll that reached its end moves the bound to S − reach (`overlap`, or `lookback`); one that did not moves it to
-///   min(watermark, S − reach); one that did not read all older records leaves it;
+/// - a poll that reached its end moves the bound to S − L, where L is `overlap` or `lookback`; one that did not
+///   moves it to min(watermark, S − L); one that did not read all older records leaves it;
 /// - the bound never moves back, and a key is forgotten only when its record's time is before the bound. (A snapshot
 ///   begins again each time.)
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -82,7 +82,7 @@ async fn a_closed_output_ends_no_command_in_a_panic() {
         (&["state", "export"], &[1]),
         (&["state", "export", "exported"], &[0]),
         (&["state", "delete", "other"], &[0]),
-        // What replays have delivered is stored beside the checkpoints, and stays.
+        // What replays have delivered is stored next to the checkpoints, and stays.
         (&["state", "import", "--replace", "exported"], &[0]),
         (&["emulate", "--listen", "127.0.0.1:0", "--activities", "10"], &[0]),
         (&["demo", "--for", "1s"], &[0]),

@@ -81,6 +81,7 @@ fn each_common_key_of_each_sink_is_used_or_reported() {
         let type_line = format!("type: {name}\n");
         assert!(bare.contains(&type_line), "{bare}");
         let without = problems_of(&bare);
+        assert!(without.is_empty(), "{name}: {without:?}");
         for (key, value) in VALUES {
             let found = problems_of(&bare.replacen(&type_line, &format!("{type_line}    {key}: {value}\n"), 1));
             let of_key = found

@@ -157,9 +157,9 @@ fn records() {
         let number = usize::from(*variant) % variants;
         let (transformer, schema) = &transformers[number];
         let mut out = Vec::new();
-        let started_at = Spent::so_far();
+        let before = Spent::so_far();
         let mapped = transformer.borrow_mut().map(record, &mut out);
-        let spent = started_at.since();
+        let spent = before.since();
         let is_record = serde_json::from_slice::<Value>(record).is_ok_and(|record| record.is_object());
         spent.assert_bounded(record.len(), out.len());
         if *schema != Schema::Raw {

@@ -52,12 +52,11 @@ impl Talk {
         let client = Arc::new(harness.client(Arc::new(script.transport()), "siem"));
         let meter =
             Meter::start(&harness.telemetry, &LaneId::new("acme", pull.stream, "siem"), "memory", harness.clock);
-        let mut started_at = SourcePosition::starting_at(Timestamp::default());
-        started_at.add_passes(&pull.passes());
-        position(&mut started_at, &pull);
+        let mut first = SourcePosition::starting_at(Timestamp::default());
+        first.add_passes(&pull.passes());
+        position(&mut first, &pull);
         let poll =
-            Poll::new(&client, meter.clone(), Arc::new(pull), &started_at, pass, START, ConsoleHabits::default())
-                .unwrap();
+            Poll::new(&client, meter.clone(), Arc::new(pull), &first, pass, START, ConsoleHabits::default()).unwrap();
         Self { harness, script, client, meter, poll }
     }
 

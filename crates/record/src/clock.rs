@@ -10,7 +10,7 @@ pub enum Clock {
     System,
     /// For tests and the simulation.
     Simulated {
-        /// Time of day at `begun`.
+        /// Time of day at `started_at`.
         start: Timestamp,
         /// The moment from which time is counted.
         started_at: Instant,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A count of one lane. It only grows, and orders no other memory accesses.
+/// A count of one lane, or of a command. It only grows, and orders no other memory accesses.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

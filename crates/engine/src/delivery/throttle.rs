@@ -138,8 +138,8 @@ impl Throttle {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let started_at = self.state.lock().try_begin();
-            let blocked_until = match started_at {
+            let begun = self.state.lock().try_begin();
+            let blocked_until = match begun {
                 Ok(decreases_at_begin) => return Permit { throttle: self, decreases_at_begin },
                 Err(blocked_until) => blocked_until,
             };
@@ -186,9 +186,9 @@ mod tests {
 
     /// Returns the number of attempts that may begin now.
     fn available(window: &mut Window) -> usize {
-        let started_at = (0..100).take_while(|_| window.try_begin().is_some()).count();
-        (0..started_at).for_each(|_| window.end());
-        started_at
+        let attempts = (0..100).take_while(|_| window.try_begin().is_some()).count();
+        (0..attempts).for_each(|_| window.end());
+        attempts
     }
 
     #[test]
@@ -213,8 +213,8 @@ mod tests {
     #[test]
     fn overload_of_one_round_counts_once() {
         let mut window = Window::new(8);
-        let started_at: Vec<u64> = (0..8).filter_map(|_| window.try_begin()).collect();
-        for decreases in started_at {
+        let attempts: Vec<u64> = (0..8).filter_map(|_| window.try_begin()).collect();
+        for decreases in attempts {
             window.shrink(decreases);
             window.end();
         }

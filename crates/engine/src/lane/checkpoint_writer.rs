@@ -122,7 +122,7 @@ impl CheckpointWriter {
         self.write_first(checkpoint, self.main.next_due()).await
     }
 
-    /// Calls [`Self::write_due`]. While events are in flight, a transactional sink gets no checkpoint alone.
+    /// Writes as [`Self::write_due`] does. While events are in flight, a transactional sink gets no checkpoint alone.
     ///
     /// # Errors
     /// As [`Self::write_due`].

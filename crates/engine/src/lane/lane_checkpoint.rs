@@ -471,9 +471,9 @@ mod tests {
         let since = Timestamp::from_micros(1_700_000_000_000_000);
         let host = "console.example".into();
         let position = SourcePosition::starting_at(since);
-        let started_at = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
+        let first = LaneCheckpoint::begin(host, "".into(), "1d".into(), since, position, ledger(since));
         let target = Target { hash: 77, since };
-        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..started_at };
+        let mut checkpoint = LaneCheckpoint { settled: 7, sink_type: "http".into(), target, ..first };
         observe(&mut checkpoint, since);
         checkpoint
     }

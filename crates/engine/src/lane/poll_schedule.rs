@@ -138,13 +138,13 @@ impl PollSchedule {
         passes.filter_map(|(_, pass)| pass.failure.clone()).next()
     }
 
-    /// Plans the next poll of a pass after a poll that did not fail. The last poll began at `begun`, which was
-    /// `begun_at` by the machine's clock.
+    /// Plans the next poll of a pass after a poll that did not fail. The last poll began at `started_at`, which was
+    /// `clock_time` by the machine's clock.
     pub fn done(
         &mut self,
         passes: &[Pass],
         context: PollContext,
-        (started_at, begun_at): (Instant, Timestamp),
+        (started_at, clock_time): (Instant, Timestamp),
         position: &SourcePosition,
     ) {
         let (Some(pass), Some(scheduled)) = (passes.get(context.pass), self.passes.get_mut(context.pass)) else {
@@ -164,7 +164,7 @@ impl PollSchedule {
             let next = last.map_or(context.start, |snapshot| snapshot.time).plus(pass.every);
             Some(now + next.since(context.start).min(pass.every))
         } else {
-            Some((started_at + until_next(begun_at, pass.every)).max(now))
+            Some((started_at + until_next(clock_time, pass.every)).max(now))
         };
     }
 }

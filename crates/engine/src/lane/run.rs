@@ -231,11 +231,11 @@ impl RunningLane {
             None => return self.stopped(open),
         }
         let started_at = Instant::now();
-        let begun_at = self.lane.now();
+        let clock_time = self.lane.now();
         let passes = self.lane.pull.passes();
         match Session::new(&mut self.lane, &mut open, &passes, pass).run(&self.stop).await {
             SessionEnd::Complete(polled) => {
-                self.completed(&mut open, &passes, polled, (started_at, begun_at));
+                self.completed(&mut open, &passes, polled, (started_at, clock_time));
                 self.plan(open)
             }
             SessionEnd::Stopped => self.stopped(open),

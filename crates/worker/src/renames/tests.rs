@@ -74,7 +74,7 @@ impl Fixture {
 
     /// Returns whether `corp/threats/siem` may begin within the time.
     async fn begins_within(&self, time: Duration) -> bool {
-        timeout(time, self.begin(false)).await.is_ok_and(|started_at| started_at)
+        timeout(time, self.begin(false)).await.is_ok_and(|begins| begins)
     }
 
     async fn begin(&self, once: bool) -> bool {
@@ -145,8 +145,8 @@ async fn a_renamed_pipeline_waits_for_state_rename_and_says_so() {
         sleep(MINUTE).await;
         fixture.store.rename(&key("acme/threats/siem"), &key("corp/threats/siem")).await.unwrap();
     };
-    let (started_at, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
-    assert!(started_at);
+    let (begins, ()) = tokio::join!(fixture.begins_within(3 * MINUTE), renamed);
+    assert!(begins);
     assert_eq!(fixture.meter.metrics.state().kind, LaneStateKind::Starting);
 }
 

@@ -124,12 +124,12 @@ impl Lane {
     /// Settles a batch that a transactional sink commits in two parts, as `lane/send.rs` does. A lane that is killed
     /// after either part finds what was committed.
     async fn commit_in_two(&mut self, context: PollContext, records: &[RecordKey], at: Timestamp) {
-        let started_at = self.journal_change(at);
+        let first = self.journal_change(at);
         let before = self.checkpoint.clone();
         for settled in [records.len() / 3, records.len()] {
             self.checkpoint = before.clone();
             self.settle(context, &records[..settled], at);
-            let mut journal = started_at.clone();
+            let mut journal = first.clone();
             journal.appends.append(&mut self.checkpoint.take_appends(at));
             self.commit(journal).await;
             self.assert_stored().await;

@@ -189,8 +189,8 @@ impl SourcePosition {
         let pass = passes.get(context.pass)?;
         let known = self.shared(pass).cloned();
         let mut pass_position = known.unwrap_or_else(|| self.beginning(pass, passes, context.start));
-        if let Some(started_at) = pass_position.beginning_snapshot(context.snapshot, self.since) {
-            pass_position = Arc::new(started_at);
+        if let Some(first) = pass_position.beginning_snapshot(context.snapshot, self.since) {
+            pass_position = Arc::new(first);
         }
         let by_creation = passes.iter().find(|pass| pass.by == TimeField::Creation);
         let by_creation = by_creation
@@ -236,9 +236,9 @@ impl SourcePosition {
         }
         if let Some(index) = returned_by
             && let Some(pass_position) = self.passes.at(index)
-            && let Some(started_at) = pass_position.beginning_snapshot(context.snapshot, self.since)
+            && let Some(first) = pass_position.beginning_snapshot(context.snapshot, self.since)
         {
-            self.passes.replace(index, started_at);
+            self.passes.replace(index, first);
         }
         Settling { position: self, context, passes: remembering, returned_by }
     }

@@ -109,7 +109,7 @@ mod tests {
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
             session_token: None,
         };
-        let time = UNIX_EPOCH + Duration::from_mins(24_015_636);
+        let time = UNIX_EPOCH + Duration::from_secs(1_440_938_160);
         let mut headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
             (CONTENT_LENGTH, HeaderValue::from_static("13")),

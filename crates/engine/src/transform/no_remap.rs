@@ -13,13 +13,13 @@ pub(super) enum Purpose {
     Condition,
 }
 
-/// Refuses every program.
+/// Refuses every program. It has braces so that a caller makes it as it makes the one of the other build.
 #[derive(Debug, Default)]
-pub struct Compiler;
+pub struct Compiler {}
 
 impl Compiler {
     pub fn of(_: &str) -> Self {
-        Self
+        Self {}
     }
 
     #[must_use]
